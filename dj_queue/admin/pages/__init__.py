@@ -1,0 +1,1 @@
+"""The pages: each takes a `Page` and what its address names, and answers."""

@@ -1,0 +1,1 @@
+"""What the pages of the dashboard ask the database. No question here costs more when there are more jobs."""

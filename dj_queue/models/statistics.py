@@ -1,0 +1,80 @@
+"""What has run: counts and histograms by minute, queue and task, which outlive jobs and processes."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+"""Seconds. The column with number n counts what took no longer than bound n and longer than the one before;
+the last column what took longer than all of them."""
+
+TOTALS = 0
+"""In place of a minute: everything since the table was made. Such rows are never removed."""
+
+OTHER_TASKS = "other"
+"""In place of a task's path, where a process has counted too many different ones, or for a very long one."""
+
+
+class Statistic(models.Model):
+    """Attempts of one task in one queue that ended in one minute.
+
+    Processes add to a row what they have counted in memory, every few seconds. A minute is also in the row
+    of the totals, so counters never go down when old minutes are removed.
+    """
+
+    backend_alias = models.CharField(max_length=64)
+    minute = models.BigIntegerField()
+    """Minutes since 1970 in UTC, by the database's clock; or `TOTALS`."""
+    queue_name = models.CharField(max_length=64)
+    task_path = models.CharField(max_length=255)
+    """A task's path, or `OTHER_TASKS`."""
+    finished = models.BigIntegerField(default=0)
+    """Attempts that ended well."""
+    failed = models.BigIntegerField(default=0)
+    """Attempts that ended with an error, those of processes that were lost included."""
+    retried = models.BigIntegerField(default=0)
+    """How many of both were not the first attempt of their job."""
+    duration_sum = models.FloatField(default=0)
+    """Seconds that all these attempts took together."""
+    wait_sum = models.FloatField(default=0)
+    """Seconds from when a job could have run to its first attempt, summed up."""
+    duration_0 = models.BigIntegerField(default=0)
+    duration_1 = models.BigIntegerField(default=0)
+    duration_2 = models.BigIntegerField(default=0)
+    duration_3 = models.BigIntegerField(default=0)
+    duration_4 = models.BigIntegerField(default=0)
+    duration_5 = models.BigIntegerField(default=0)
+    duration_6 = models.BigIntegerField(default=0)
+    duration_7 = models.BigIntegerField(default=0)
+    duration_8 = models.BigIntegerField(default=0)
+    duration_9 = models.BigIntegerField(default=0)
+    duration_10 = models.BigIntegerField(default=0)
+    duration_11 = models.BigIntegerField(default=0)
+    duration_12 = models.BigIntegerField(default=0)
+    wait_0 = models.BigIntegerField(default=0)
+    wait_1 = models.BigIntegerField(default=0)
+    wait_2 = models.BigIntegerField(default=0)
+    wait_3 = models.BigIntegerField(default=0)
+    wait_4 = models.BigIntegerField(default=0)
+    wait_5 = models.BigIntegerField(default=0)
+    wait_6 = models.BigIntegerField(default=0)
+    wait_7 = models.BigIntegerField(default=0)
+    wait_8 = models.BigIntegerField(default=0)
+    wait_9 = models.BigIntegerField(default=0)
+    wait_10 = models.BigIntegerField(default=0)
+    wait_11 = models.BigIntegerField(default=0)
+    wait_12 = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "dj_queue_statistics"
+        verbose_name = _("statistic")
+        verbose_name_plural = _("statistics")
+        constraints = [
+            # The row to add to; the totals of a backend; and the minutes of a backend from one on.
+            models.UniqueConstraint(
+                fields=["backend_alias", "minute", "queue_name", "task_path"],
+                name="djq_statistic_key",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.queue_name} {self.task_path} {self.minute}"

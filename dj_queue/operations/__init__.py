@@ -1,0 +1,1 @@
+"""What changes jobs: one module per verb."""

@@ -1,0 +1,1 @@
+"""Questions about jobs, queues and processes; nothing here writes."""

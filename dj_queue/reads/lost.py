@@ -1,0 +1,124 @@
+"""Processes that are gone, and the claims that they left behind."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, cast
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+
+from dj_queue.models import ClaimedExecution, Job, Process
+from dj_queue.store.records import ClaimedJob, Limit
+from dj_queue.store.shared import django_time, from_column
+
+
+class LostProcess(NamedTuple):
+    """A process that has stopped giving signs of life."""
+
+    name: str
+    """Of its supervisor."""
+    ids: list[int]
+    """Of its rows: the supervisor's and its actors'."""
+    seen_at: datetime
+    """Its last sign of life, by the database's clock."""
+
+
+class LostClaim(NamedTuple):
+    """A claim whose process is gone."""
+
+    job: ClaimedJob
+    process_id: int | None
+    process_name: str
+    """Of the worker; empty when nobody knows."""
+    started_at: datetime | None
+
+
+def process_ids(database: str, backend_alias: str, name: str) -> list[int]:
+    """The rows of the process whose supervisor is called *name*, its actors' included."""
+    rows = Process.objects.using(database).filter(backend_alias=backend_alias)
+    ids = list(rows.filter(name=name).values_list("id", flat=True))
+    return ids and [*ids, *rows.filter(supervisor_id__in=ids).values_list("id", flat=True)]
+
+
+def silent_processes(
+    database: str,
+    backend_alias: str,
+    *,
+    now: datetime,
+    threshold: timedelta,
+) -> list[LostProcess]:
+    """Processes none of whose rows had a sign of life since *threshold* before *now* (database's clock)."""
+    families: dict[int, list[Process]] = {}
+    for row in Process.objects.using(database).filter(backend_alias=backend_alias).order_by("id"):
+        families.setdefault(row.supervisor_id or row.id, []).append(row)
+    lost = []
+    for rows in families.values():
+        seen_at = max(cast("datetime", from_column(row.last_heartbeat_at)) for row in rows)
+        if now - seen_at > threshold:
+            lost.append(LostProcess(rows[0].name, [row.id for row in rows], seen_at))
+    return lost
+
+
+def claims_of(
+    database: str, backend_alias: str, process_ids: Sequence[int], *, limit: int
+) -> list[LostClaim]:
+    """Up to *limit* claims that belong to one of *process_ids*."""
+    return _lost(
+        ClaimedExecution.objects.using(database).filter(
+            process_id__in=process_ids, job__backend_alias=backend_alias
+        ),
+        limit,
+    )
+
+
+def claims_of_nobody(
+    database: str, backend_alias: str, *, made_before: datetime, limit: int
+) -> list[LostClaim]:
+    """Up to *limit* claims *made_before* a moment whose process is not registered (any more)."""
+    registered = Process.objects.using(database).filter(id=OuterRef("process_id"))
+    return _lost(
+        ClaimedExecution.objects.using(database)
+        .filter(~Exists(registered))
+        .filter(job__backend_alias=backend_alias, created_at__lt=django_time(made_before)),
+        limit,
+    )
+
+
+def _lost(claims: QuerySet[ClaimedExecution], limit: int) -> list[LostClaim]:
+    # Not select_related("process"): with a condition on process_id that is an inner join, and claims whose
+    # process has no row any more would be left out.
+    worker = Process.objects.using(claims.db).filter(id=OuterRef("process_id"))
+    named = claims.annotate(worker_name=Subquery(worker.values("name")[:1]))
+    return [
+        LostClaim(
+            _claimed_job(claim),
+            claim.process_id,
+            claim.worker_name or "",
+            from_column(claim.started_at),
+        )
+        for claim in named.select_related("job").order_by("id")[:limit]
+    ]
+
+
+def _claimed_job(claim: ClaimedExecution) -> ClaimedJob:
+    job = claim.job
+    return ClaimedJob(
+        id=job.id,
+        token=claim.token,
+        task_path=job.task_path,
+        queue_name=job.queue_name,
+        priority=job.priority,
+        executor=job.executor,
+        payload=job.payload,
+        created_at=cast("datetime", from_column(job.created_at)),
+        scheduled_at=from_column(job.scheduled_at),
+        worker_ids=job.worker_ids,
+        errors=job.errors,
+        first_started_at=from_column(job.started_at),
+        limit=_limit(job),
+    )
+
+
+def _limit(job: Job) -> Limit | None:
+    if job.concurrency_key is None:
+        return None
+    return Limit(job.concurrency_key, job.concurrency_limit or 1, job.concurrency_duration or 0)

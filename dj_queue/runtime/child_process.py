@@ -1,0 +1,147 @@
+"""A worker's handle of one child process: start it, have it run jobs, end it.
+
+A child is a fresh interpreter, and not a fork of a web server with all its threads and connections. It
+is not the project's own script run once more either, which may have no `__main__` guard.
+"""
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import datetime
+from multiprocessing import spawn
+from pathlib import Path
+from typing import Any
+
+from django.conf import Settings, UserSettingsHolder, settings
+
+from dj_queue.config import BackendConfig, chosen_file
+from dj_queue.exceptions import ConfigurationError, NotStarted
+from dj_queue.runtime.child_messages import Channel, job_message, outcome_of
+from dj_queue.runtime.forks import how_it_ended
+from dj_queue.store.records import ClaimedJob, Outcome
+
+# With the worker's own path: that has what a server or `manage.py` has added to it.
+_PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from dj_queue.runtime.child import main; main()"
+
+# How long a child may take to end that has nothing more to do; threads of tasks may keep it.
+_RETIRE_SECONDS = 2.0
+
+
+class Child:
+    """One child. Used by one thread; only `kill` may be called from any."""
+
+    def __init__(self, name: str) -> None:
+        """Start the process, which is not `greet`ed yet. Raises `OSError` when there can be none."""
+        self._channel, theirs = Channel.pair()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [_interpreter(), "-c", _PROGRAM, f"dj_queue:{name}", *sys.path],
+                stdin=theirs.fileno(),
+                env={**os.environ, "DJANGO_SETTINGS_MODULE": settings_module() or ""},
+            )
+        except BaseException:
+            self._channel.close()
+            raise
+        finally:
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def greet(self, greeting: dict[str, Any]) -> None:
+        """Wait until the child can run jobs; raises `NotStarted` that says why it cannot."""
+        with suppress(OSError):
+            self._channel.send(greeting)
+        answer = self._answer()
+        if answer is None:
+            raise NotStarted(self.how_it_ended())
+        if "failed" in answer:
+            raise NotStarted(f"since Django could not be set up in it ({answer['failed']})")
+
+    def run(self, job: ClaimedJob, now: datetime) -> Outcome | None:
+        """Have *job* run (*now* by the database's clock) and wait for its outcome.
+
+        None when the child died of it. Raises `NotStarted` when it died before the job began.
+        """
+        with suppress(OSError):
+            self._channel.send({"job": job_message(job), "now": now.isoformat()})
+        if self._answer() is None:
+            raise NotStarted(self.how_it_ended())
+        answer = self._answer()
+        return None if answer is None else outcome_of(answer, job)
+
+    def retire(self) -> None:
+        """End a child that has nothing to do, at last by force."""
+        self._channel.close()
+        try:
+            self._process.wait(_RETIRE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def how_it_ended(self) -> str:
+        """What became of a child that does not answer, in words that follow "it ended"."""
+        try:
+            status = self._process.wait(_RETIRE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+            return "in a way that nobody knows: it closed its connection and lived on"
+        return how_it_ended(status)
+
+    def _answer(self) -> Any | None:
+        return self._channel.receive(lambda: self.is_alive)
+
+
+def greeting(config: BackendConfig, worker_name: str) -> dict[str, Any]:
+    """What a child has to know to run jobs like this process."""
+    chosen = chosen_file()
+    return {
+        "alias": config.alias,
+        "worker_name": worker_name,
+        "max_result_bytes": config.options.max_result_bytes,
+        "chosen_file": None if chosen is None else [chosen.path, chosen.alias],
+    }
+
+
+def check(config: BackendConfig) -> None:
+    """Raise `ConfigurationError` when no child could have this process's settings."""
+    if settings_module() is None:
+        raise ConfigurationError(
+            f"TASKS[{config.alias!r}]['OPTIONS']['workers'] has a worker with 'executor': 'process', "
+            "whose child processes read the settings module that DJANGO_SETTINGS_MODULE names; "
+            "here settings come from settings.configure()"
+        )
+
+
+def settings_module() -> str | None:
+    """The module that the settings come from; None for `settings.configure()`."""
+    bool(settings.DEBUG)  # They are lazy.
+    lazy: Any = settings
+    found = lazy._wrapped  # noqa: SLF001
+    while isinstance(
+        found, UserSettingsHolder
+    ):  # What tests override lies above what they began with.
+        found = found.default_settings
+    return found.SETTINGS_MODULE if isinstance(found, Settings) else None
+
+
+def _interpreter() -> str:
+    """Python; where it is part of another program (uWSGI), the one that belongs to its libraries."""
+    named = os.fsdecode(spawn.get_executable() or "")
+    if "python" in Path(named).name or "pypy" in Path(named).name:
+        return named
+    beside = Path(sys.prefix) / "bin" / "python3"
+    return str(beside) if beside.exists() else named

@@ -1,0 +1,155 @@
+"""Runs one attempt of a job. Nothing else calls a task, and whatever a task does ends as an `Outcome`.
+
+A task may raise anything, `SystemExit` and `CancelledError` included, may return what cannot be stored,
+or fail to be imported at all: each of these fails its own job. Nothing of it leaves this module.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from inspect import iscoroutinefunction
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+
+from dj_queue import events
+from dj_queue.config import BackendConfig
+from dj_queue.exceptions import TransactionLeaked
+from dj_queue.reads.tasks import import_task
+from dj_queue.runtime import connections
+from dj_queue.runtime.attempt import Attempt
+from dj_queue.runtime.clock import DatabaseClock
+from dj_queue.runtime.watch import Watch
+from dj_queue.store.records import ClaimedJob, Outcome
+
+
+def _ignored(_: ClaimedJob) -> None:
+    """Nobody wants to know."""
+
+
+def _nothing() -> None:
+    return
+
+
+def _no_leaks() -> list[str]:
+    return []
+
+
+class TaskRunner:
+    """Runs attempts on behalf of one worker, in any number of threads and tasks at once."""
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        worker_name: str,
+        clock: DatabaseClock,
+        *,
+        began: Callable[[ClaimedJob], None] = _ignored,
+        owns_connections: bool = True,
+    ) -> None:
+        """*began* is called with each job right before anything of it runs.
+
+        Where the thread's connections are somebody else's, a test's for instance, they are left alone.
+        """
+        self.began = began
+        self._prepare = connections.prepare_for_job if owns_connections else _nothing
+        self._clean = connections.clean_after_job if owns_connections else _no_leaks
+        self.config = config
+        self.worker_name = worker_name
+        self.clock = clock
+
+    def run(self, job: ClaimedJob) -> Outcome:
+        """Run *job* in this thread, with the thread's database connections clean before and after."""
+        watch = Watch(self.config, self.worker_name, job)
+        try:
+            return watch.end(self._run(job))
+        except BaseException as error:  # noqa: BLE001 - while cleaning up; the thread must live on
+            return watch.end(Attempt(self, job).fail(error))
+
+    async def arun(self, job: ClaimedJob) -> Outcome:
+        """Run *job* on the running event loop.
+
+        Its synchronous parts, the ORM's above all, get a thread and connections of their own: with the
+        one thread that asgiref shares by default, every query of every job would wait in one line.
+        """
+        watch = Watch(self.config, self.worker_name, job)
+        attempt = Attempt(self, job)
+        try:
+            async with ThreadSensitiveContext() as context:
+                try:
+                    if attempt.needs_loading:
+                        await sync_to_async(attempt.load, thread_sensitive=True)()
+                    task, args, kwargs = attempt.begin()
+                    await attempt.atell_started()
+                    value = await attempt.acall(task, args, kwargs)
+                    self._refuse_leaks(job, await _clean_after_async_job(context))
+                    outcome = attempt.succeed(value)
+                    if attempt.is_step:
+                        await sync_to_async(attempt.hand_over, thread_sensitive=True)()
+                except BaseException as error:  # noqa: BLE001 - a task may raise anything
+                    self._report_leaks(job, await _clean_after_async_job(context))
+                    outcome = attempt.fail(error)
+                    await attempt.atell_finished(outcome, error)
+                else:
+                    await attempt.atell_finished(outcome)
+                await _clean_after_async_job(context)
+        except BaseException as error:  # noqa: BLE001 - cancelled while cleaning up, for instance
+            return watch.end(attempt.fail(error))
+        return watch.end(outcome)
+
+    def _run(self, job: ClaimedJob) -> Outcome:
+        attempt = Attempt(self, job)
+        try:
+            self._prepare()
+            if attempt.needs_loading:
+                attempt.load()
+            task, args, kwargs = attempt.begin()
+            attempt.tell_started()
+            value = attempt.call(task, args, kwargs)
+            self._refuse_leaks(job, self._clean())
+            outcome = attempt.succeed(value)
+            if attempt.is_step:
+                attempt.hand_over()
+        except BaseException as error:  # noqa: BLE001 - a task may raise anything
+            self._report_leaks(job, self._clean())
+            outcome = attempt.fail(error)
+            # Here, and not below: receivers look at the exception that is being handled.
+            attempt.tell_finished(outcome, error)
+        else:
+            attempt.tell_finished(outcome)
+        if attempt.has_told:
+            # Receivers and hooks have had the connections too, and may have left one with a lock on it.
+            self._clean()
+        return outcome
+
+    def _refuse_leaks(self, job: ClaimedJob, databases: list[str]) -> None:
+        self._report_leaks(job, databases)
+        if databases:
+            raise TransactionLeaked(
+                f"{job.task_path} returned with an open transaction on the database "
+                f"{', '.join(map(repr, databases))}; it was rolled back, so what the task wrote there "
+                "is lost. Commit it, or use transaction.atomic() as a block"
+            )
+
+    def _report_leaks(self, job: ClaimedJob, databases: list[str]) -> None:
+        for database in databases:
+            events.emit(
+                events.TransactionLeakFound(self.config.alias, job.id, job.task_path, database)
+            )
+
+
+@cache
+def is_async(task_path: str) -> bool:
+    """Whether the task at *task_path* is an `async def` now, whatever it was when it was enqueued."""
+    return iscoroutinefunction(import_task(task_path).func)
+
+
+async def _clean_after_async_job(context: ThreadSensitiveContext) -> list[str]:
+    """Close the connections of the job's own thread, if it used one; databases with leaked transactions."""
+    if context not in SyncToAsync.context_to_thread_executor:
+        return []
+    return await sync_to_async(_clean_and_close, thread_sensitive=True)()
+
+
+def _clean_and_close() -> list[str]:
+    leaked = connections.clean_after_job()
+    connections.close_all()
+    return leaked

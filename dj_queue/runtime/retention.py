@@ -1,0 +1,198 @@
+"""Retention: keeps the tables from growing for ever, in the process that leads.
+
+What has been kept long enough goes in batches of a thousand, each a short transaction on rows that nobody
+else touches any more. How finished jobs are found without an index, and without reading again and
+again what stays (old jobs that failed, wait or run): see `FinishedWalk`.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+from dj_queue import events
+from dj_queue.config import BackendConfig
+from dj_queue.operations import cleanup
+from dj_queue.operations.statistics import clear_statistics
+from dj_queue.operations.workflows import clear_finished_workflows
+from dj_queue.runtime.connections import kept_open
+from dj_queue.store import store_for
+
+BATCH = 1000
+
+# The leader has to show life every second, so it does not work for longer at a stretch.
+_STRETCH_SECONDS = 0.5
+# Between two stretches, for whatever else the leader has to do.
+_BREATH_SECONDS = 0.02
+_LONGEST_REST_SECONDS = 0.05
+_TELL_SECONDS = 60.0
+_TOLD = ("finished", "failed", "recurring")
+
+
+class Retention:
+    """Deletes what *config*'s backend has kept long enough. For one thread; the leader calls `work`."""
+
+    def __init__(self, config: BackendConfig) -> None:
+        options = config.options
+        self._config = config
+        self._kinds: list[_Kind] = []
+        if options.clear_finished_jobs_after is not None:
+            self._kinds.append(FinishedWalk(config, options.clear_finished_jobs_after))
+            after = options.clear_finished_jobs_after
+            self._kinds.append(_Kind("workflows", after, self._clear_workflows))
+        if (failed_after := options.clear_failed_jobs_after) is not None:
+            self._kinds.append(_Kind("failed", failed_after, self._clear_failed))
+        if (recurring_after := options.clear_recurring_executions_after) is not None:
+            self._kinds.append(_Kind("recurring", recurring_after, self._clear_recurring))
+        if (statistics_after := options.clear_statistics_after) is not None:
+            self._kinds.append(_Kind("statistics", statistics_after, self._clear_statistics))
+        self._cleared = dict.fromkeys(_TOLD, 0)
+        self._told_at = 0.0
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is anything that is not kept for ever."""
+        return bool(self._kinds)
+
+    def work(self, until: float | None = None) -> float:
+        """Delete what is due, for half a second at the most and not beyond *until* (monotonic).
+
+        How many seconds to wait before the next call; infinite when nothing is configured. Raises what
+        the database raises; the next call goes on where this one stopped.
+        """
+        deadline = time.monotonic() + _STRETCH_SECONDS
+        if until is not None:
+            deadline = min(deadline, until)
+        with kept_open(self._config.options.database_alias):
+            for kind in self._kinds:
+                while kind.is_due and time.monotonic() < deadline:
+                    began = time.monotonic()
+                    self._count(kind.name, kind.clear_batch())
+                    # A third of the time belongs to others: SQLite has one writer, and those who wait
+                    # for it look only now and then whether it is their turn.
+                    time.sleep(min(_LONGEST_REST_SECONDS, (time.monotonic() - began) / 2))
+        is_done = not any(kind.is_due for kind in self._kinds)
+        self._tell(is_done=is_done)
+        if not is_done:
+            return _BREATH_SECONDS
+        return min((kind.seconds_to_look for kind in self._kinds), default=math.inf)
+
+    def _clear_failed(self) -> int:
+        return cleanup.clear_failed_jobs(
+            older_than=self._config.options.clear_failed_jobs_after,
+            batch_size=BATCH,
+            backend_alias=self._config.alias,
+        )
+
+    def _clear_recurring(self) -> int:
+        return cleanup.clear_recurring_executions(
+            older_than=self._config.options.clear_recurring_executions_after,
+            batch_size=BATCH,
+            backend_alias=self._config.alias,
+        )
+
+    def _clear_workflows(self) -> int:
+        return clear_finished_workflows(
+            older_than=self._config.options.clear_finished_jobs_after,
+            batch_size=BATCH,
+            backend_alias=self._config.alias,
+        )
+
+    def _clear_statistics(self) -> int:
+        return clear_statistics(
+            older_than=self._config.options.clear_statistics_after,
+            batch_size=BATCH,
+            backend_alias=self._config.alias,
+        )
+
+    def _count(self, name: str, cleared: int) -> None:
+        # Minutes of statistics go all the time, and workflows with their jobs: not worth a word.
+        if name in _TOLD:
+            self._cleared[name] += cleared
+
+    def _tell(self, *, is_done: bool) -> None:
+        is_time = is_done or time.monotonic() - self._told_at > _TELL_SECONDS
+        if is_time and any(self._cleared.values()):
+            events.emit(events.OldJobsCleared(self._config.alias, **self._cleared))
+            self._cleared = dict.fromkeys(self._cleared, 0)
+            self._told_at = time.monotonic()
+
+
+class _Kind:
+    """One kind of rows, with the times at which it is looked for them."""
+
+    def __init__(self, name: str, after_seconds: float, clear: Callable[[], int]) -> None:
+        self.name = name
+        # A tenth of the time that rows are kept is how much longer some stay.
+        self.look_every = min(60.0, max(1.0, after_seconds / 10))
+        self._clear = clear
+        self._look_at = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there may be something to delete now."""
+        return time.monotonic() >= self._look_at
+
+    @property
+    def seconds_to_look(self) -> float:
+        """Until it is due again."""
+        return max(0.0, self._look_at - time.monotonic())
+
+    def clear_batch(self) -> int:
+        """Delete a batch; how many rows. Not due any more when that was all."""
+        count = self._clear()
+        if count < BATCH:
+            self._look_at = time.monotonic() + self.look_every
+        return count
+
+
+class FinishedWalk(_Kind):
+    """Finished jobs, found by walking the key of jobs in order of their enqueue.
+
+    The walk follows the time: it goes on from where it stopped up to jobs enqueued a little before those
+    that may be old enough, and so reads every job once. The little (`_lag`) is for jobs to finish: most
+    that are passed are old enough then. What is passed and stays, because it had failed, waited, run
+    or ended late, is looked at again from the start of the table once in a while (`_again_every`); and more
+    rarely if there is so much of it that such a round takes more than a hundredth of the time.
+    """
+
+    def __init__(self, config: BackendConfig, after_seconds: float) -> None:
+        super().__init__("finished", after_seconds, self._walk_on)
+        self._config = config
+        self._after_seconds = after_seconds
+        self._lag = timedelta(seconds=min(600.0, after_seconds / 10))
+        self._again_every = min(3600.0, max(1.0, after_seconds / 10))
+        self._place: UUID | None = None
+        self._again_at = math.inf
+        self._round_seconds = 0.0
+        self._is_round = True
+
+    def clear_batch(self) -> int:
+        """See `_Kind.clear_batch`."""
+        if time.monotonic() >= self._again_at:
+            self._place, self._is_round, self._again_at = None, True, math.inf
+            self._round_seconds = 0.0
+        return self._walk_on()
+
+    def _walk_on(self) -> int:
+        began = time.monotonic()
+        now = store_for(self._config.options.database_alias).now()
+        cutoff = cleanup.cutoff_at(now, self._after_seconds)
+        end = cleanup.end_of_walk(cutoff - self._lag)
+        page = cleanup.clear_page(self._config, cutoff, after=self._place, before=end, size=BATCH)
+        self._round_seconds += time.monotonic() - began
+        if page.last is not None:
+            self._place = page.last
+        else:
+            self._arrive(end)
+        return page.cleared
+
+    def _arrive(self, end: UUID) -> None:
+        """The walk has come to *end*; the next begins there when it is due."""
+        now = time.monotonic()
+        self._place = end
+        self._look_at = now + self.look_every
+        if self._is_round:
+            self._is_round = False
+            self._again_at = now + max(self._again_every, 100 * self._round_seconds)
