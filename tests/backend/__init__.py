@@ -1,0 +1,1 @@
+"""Tests of the door: what projects call, and what they get back."""

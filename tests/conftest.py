@@ -1,0 +1,62 @@
+"""The world of the tests: one real database for the whole run, emptied after every test.
+
+No test runs inside a transaction that is rolled back: workers, other connections and other processes
+must see what a test writes.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from django.apps import apps
+from django.db import connection
+from django.test.utils import setup_databases, teardown_databases
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Leave out what is marked `only_on` other vendors. Not skipped: a skip is something that is missing."""
+    elsewhere = [
+        item
+        for item in items
+        if (marker := item.get_closest_marker("only_on")) and connection.vendor not in marker.args
+    ]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker) -> Iterator[None]:
+    # pytest-django makes the databases that marked tests ask for; here nearly all use one, unmarked.
+    with django_db_blocker.unblock():
+        databases = setup_databases(verbosity=0, interactive=False)
+        yield
+        teardown_databases(databases, verbosity=0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database(django_db_setup, django_db_blocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def empty_tables(database) -> Iterator[None]:
+    yield
+    tables = [
+        model._meta.db_table
+        for model in reversed(list(apps.get_models()))
+        if model._meta.app_label in ("dj_queue", "site") and model._meta.managed
+    ]
+    # Children before parents: foreign keys are checked at once on MySQL.
+    tables.sort(key=lambda table: table in ("dj_queue_jobs", "dj_queue_processes"))
+    with connection.cursor() as cursor:
+        # Rows that point to each other in one table cannot go in one statement on MySQL.
+        cursor.execute("UPDATE dj_queue_processes SET supervisor_id = NULL")
+        for table in tables:
+            cursor.execute(f"DELETE FROM {table}")
+
+
+@pytest.fixture
+def vendor() -> str:
+    """`postgresql`, `mysql` or `sqlite`; for what a vendor promises, ask the store instead."""
+    return connection.vendor
