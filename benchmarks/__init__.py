@@ -1,0 +1,1 @@
+"""Compare dj_queue with its peers on one PostgreSQL server; run with `python -m benchmarks`."""

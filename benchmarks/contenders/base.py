@@ -1,0 +1,41 @@
+"""What the orchestrator must know of a system to measure it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Command", "Contender"]
+
+type Command = Sequence[str]
+"""A program in the `bin` folder of the contender's environment, and its arguments."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A system under test: how to install, start and ask it, never how it works inside."""
+
+    name: str
+    """As on the command line and in the report."""
+    distribution: str
+    """The distribution whose version the report shows."""
+    requirements: Sequence[str]
+    """What its environment contains; every driver is the same release for all who use it."""
+    settings: str
+    """One line for the report: what "its best settings" are."""
+    migrate: Sequence[Command]
+    """Run in this order they make an empty database ready."""
+    worker: Command
+    """Starts one worker process that runs until SIGTERM."""
+    producer: Command
+    """Starts the enqueuing process, see `projects/common/producing.py`."""
+    remaining: str
+    """SQL: the number of jobs that are not finished; cheap, because it is asked in a loop."""
+    succeeded: str
+    """SQL: the number of jobs that ended well."""
+    finished_trigger: str
+    """SQL from `postgres.finished_trigger`."""
+    drain_jobs: int
+    """How many jobs S3 drains: some seconds of work."""
+    worker_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Environment variables of the worker by scenario, where one scenario needs other settings."""
+    extra_scenarios: frozenset[str] = frozenset()
+    """Scenarios beyond those that every contender can run."""

@@ -1,0 +1,1 @@
+"""What the projects of all contenders share; needs the standard library only."""

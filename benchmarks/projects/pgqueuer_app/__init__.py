@@ -1,0 +1,1 @@
+"""PgQueuer, set up as its documentation says for throughput."""

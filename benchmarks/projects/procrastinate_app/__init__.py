@@ -1,0 +1,1 @@
+"""Procrastinate, set up as its documentation says for throughput."""

@@ -1,0 +1,1 @@
+"""A site that answers requests while jobs compute."""

@@ -1,0 +1,5 @@
+"""Addresses of the demo project."""
+
+from django.urls import include, path
+
+urlpatterns = [path("", include("thumbnails.urls"))]

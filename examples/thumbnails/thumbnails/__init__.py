@@ -1,0 +1,1 @@
+"""Visitors bring pictures; each becomes a job that makes small ones of it."""
