@@ -59,8 +59,21 @@ WITHOUT_DATABASE = (
 )
 
 
-# What races with processes, and may have a second try; and how many failures are no accident any more.
-RACING = ("tests/contrib/", "tests/faults/", "tests/runtime/", "tests/store/", "tests/test_demo.py")
+# What races with processes, servers or a browser, and may have a second try; and how many failures are no
+# accident any more.
+RACING = (
+    "tests/browser/",
+    "tests/contrib/",
+    "tests/faults/",
+    "tests/operations/",
+    "tests/runtime/",
+    "tests/store/",
+    "tests/telemetry/",
+    "tests/test_demo.py",
+    "tests/test_docs.py",
+    "tests/test_examples.py",
+    "tests/views/",
+)
 MOST_SECOND_TRIES = 4
 
 
