@@ -12,7 +12,7 @@ from pathlib import Path
 from django.db import connection
 
 from tests.contrib.servers import free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
@@ -68,7 +68,7 @@ def pgbouncer(*, servers: int = 2) -> Iterator[int]:
         yield port
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(10 * PATIENCE)
         shutil.rmtree(folder)
 
 

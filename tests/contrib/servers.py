@@ -6,16 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from django.db import connection
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,7 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def get(self, path: str, *, timeout: float = 20, **parameters: Any) -> Any:
-        """The JSON answer to a GET."""
+        """The JSON answer to a GET; within *timeout* seconds on a machine that is not busy."""
         query = urllib.parse.urlencode(
             {
                 name: json.dumps(value) if isinstance(value, dict) else value
@@ -42,7 +43,7 @@ class Server:
             }
         )
         url = f"http://127.0.0.1:{self.port}/{path}?{query}"
-        with urllib.request.urlopen(url, timeout=timeout) as answer:
+        with urllib.request.urlopen(url, timeout=timeout * PATIENCE) as answer:
             return json.load(answer)
 
     def enqueue(self, task: str = "tests.site.tasks.noop", *args: Any, count: int = 1) -> list[str]:
@@ -50,10 +51,32 @@ class Server:
         answer = self.get("enqueue", call={"task": task, "args": list(args)}, count=count)
         return answer["ids"]
 
+    @contextmanager
+    def open_request(self, folder: Path) -> Iterator[None]:
+        """A request that has begun before the block, and ends after it; its answer does not matter."""
+        begun, over = folder / "request-begun", folder / "request-over"
+
+        def ask() -> None:
+            with suppress(OSError):  # The server may go away first.
+                self.get("slow", timeout=90, seconds=60, begun=begun, until=over)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        try:
+            wait_until(begun.exists, what="the request has begun")
+            yield
+        finally:
+            over.touch()
+            thread.join(20 * PATIENCE)
+
     def stop(self, number: int = signal.SIGTERM, *, seconds: float = 20) -> int:
         """Send a signal and wait for the end; the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(seconds)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 20) -> int:
+        """The exit status, when the process has ended by itself."""
+        return self.process.wait(seconds * PATIENCE)
 
 
 def environment(**options: Any) -> dict[str, str]:
@@ -96,12 +119,13 @@ def started(
             seconds=30,
             what=f"{ready!r} in {log}",
         )
-        assert process.poll() is None, server.output
+        # Whether it still runs is another question: a process that is soon used up may have ended well.
+        assert ready in server.output, server.output
         yield server
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+            server.wait(10)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from dj_queue.models import Process
 from tests.contrib.servers import ROOT, environment, started
 from tests.site import standalone_tasks
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 COMMAND = ["-m", "django", "dj_queue"]
 UP = "Stop with ^C"
@@ -27,7 +27,7 @@ def run(*arguments, **options):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
 

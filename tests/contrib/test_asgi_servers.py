@@ -11,7 +11,7 @@ import pytest
 from dj_queue.models import Process
 from tests.contrib.losing import BUSY, WHICH, finished, serving_processes, stop_in_the_middle
 from tests.contrib.servers import ROOT, environment, free_port, serving, uvicorn
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 SCRIPTS = Path(sys.executable).parent
 SITE = "tests.site.asgi:application"
@@ -68,7 +68,7 @@ def test_hypercorn_loses_nothing_when_its_whole_group_is_told_to_stop(tmp_path):
 
         def stop():
             os.killpg(server.process.pid, signal.SIGTERM)
-            server.process.wait(20)
+            server.wait()
             wait_until(lambda: not Process.objects.exists())
 
         ids = stop_in_the_middle(server, stop)
@@ -140,7 +140,7 @@ def test_a_handler_of_sigterm_is_called_even_when_no_thread_can_be_started():
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=30 * PATIENCE,
         check=False,
     )
 

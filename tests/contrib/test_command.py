@@ -151,7 +151,7 @@ def test_it_ends_with_an_error_when_a_thread_of_the_runtime_is_gone(tmp_path):
         # The thread ends at its next step, which is when it is woken by the end of this job.
         standalone_tasks.end_thread.enqueue("default-worker-1")
 
-        status = process.process.wait(40)
+        status = process.wait(40)
 
     assert status == 1
     assert "a thread of the runtime is gone: dj_queue-default-worker-1" in process.output
@@ -281,7 +281,7 @@ def test_after_so_many_jobs_it_ends_and_leaves_the_others_to_its_successor(tmp_p
     for number in range(3):
         with command(tmp_path / f"log{number}", **options) as process:
             if number < 2:
-                assert process.process.wait(20) == 0
+                assert process.wait() == 0
                 assert "to be started again" in process.output
             else:
                 wait_until(lambda: not ReadyExecution.objects.exists())
@@ -298,7 +298,7 @@ def test_too_much_memory_ends_it_when_its_jobs_have_ended(tmp_path):
         wait_until(lambda: ClaimedExecution.objects.exists())
         standalone_tasks.take_memory.enqueue(450_000_000)
 
-        status = process.process.wait(30)
+        status = process.wait(30)
 
     slow.refresh()
     assert status == 0
@@ -309,7 +309,7 @@ def test_too_much_memory_ends_it_when_its_jobs_have_ended(tmp_path):
 
 def test_age_ends_it(tmp_path):
     with command(tmp_path / "log", workers=[{"max_age": 1}]) as process:
-        assert process.process.wait(20) == 0
+        assert process.wait() == 0
         assert "to be started again" in process.output
 
 

@@ -57,6 +57,6 @@ def test_interrupting_the_server_lets_the_children_finish_their_jobs(tmp_path):
 
         # As ^C in a terminal does: to the whole group.
         os.killpg(server.process.pid, signal.SIGINT)
-        server.process.wait(20)
+        server.wait()
 
     assert Job.objects.get(id=job).return_value == pid

@@ -66,7 +66,7 @@ def test_it_says_that_it_is_up_when_its_children_are(tmp_path):
         assert output.index("starting 2 process(es)") < output.index(UP)
         # They run: a signal to the group finds handlers in each of them.
         os.killpg(parent.process.pid, signal.SIGTERM)
-        assert parent.process.wait(20) == 0
+        assert parent.wait() == 0
         assert "ended after" not in parent.output
 
 
@@ -95,7 +95,7 @@ def test_running_jobs_end_and_the_others_stay_ready(tmp_path, whom, number):
         claimed(4)
 
         (os.killpg if whom == "group" else os.kill)(parent.process.pid, number)
-        status = parent.process.wait(20)
+        status = parent.wait()
 
     assert status == 0
     assert Job.objects.finished().count() + ReadyExecution.objects.count() == 30
@@ -142,7 +142,7 @@ def test_a_second_signal_ends_all_of_them_at_once(tmp_path, whom):
 
         send(parent.process.pid, signal.SIGTERM)
 
-        assert parent.process.wait(5) == 128 + signal.SIGTERM
+        assert parent.wait(5) == 128 + signal.SIGTERM
         wait_until(lambda: not any(is_alive(pid) for pid in pids), seconds=5)
     assert ClaimedExecution.objects.count() == 1
 

@@ -1,6 +1,7 @@
 """Jobs inside a real Gunicorn: every kind of worker, every signal, and nothing lost."""
 
 import configparser
+import math
 import os
 import runpy
 import signal
@@ -14,10 +15,11 @@ import pytest
 
 from dj_queue.models import ClaimedExecution, FailedExecution, Job, Process, ReadyExecution
 from tests.contrib.servers import ROOT, free_port, started
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 WHICH = "tests.site.runtime_tasks.which_process"
 SLEEP = "tests.site.contrib_tasks.sleep_and_note"
+NOTE = "tests.site.contrib_tasks.note_in_file"
 CONFIGURATION = "tests/site/gunicorn_conf.py"
 
 WSGI, ASGI = "tests.site.gunicorn_site:wsgi", "tests.site.gunicorn_site:asgi"
@@ -116,19 +118,25 @@ def test_jobs_run_in_the_web_worker_and_sigterm_loses_none(tmp_path, kind, prelo
     [("sync", signal.SIGINT), ("gthread", signal.SIGQUIT), ("asgi", signal.SIGINT)],
 )
 def test_interrupting_lets_running_jobs_end_too(tmp_path, kind, number):
+    notes = tmp_path / "notes"
     options = {"workers": [{"threads": 2}], "shutdown_timeout": 10}
     with gunicorn(tmp_path / "log", kind=kind, **options) as server:
         the_runtime()
-        ids = server.enqueue(SLEEP, 1, count=6)
-        wait_until(lambda: ClaimedExecution.objects.filter(job_id__in=ids).count() == 2)
+        server.enqueue(NOTE, str(notes), "begun", 1, count=40)
+        # That they are claimed does not say that they run: what has not begun is given back.
+        wait_until(lambda: begun(notes) >= 2)
 
         # As ^C does: the workers get it beside the arbiter, which then tells them again.
         os.killpg(server.process.pid, number)
-        status = server.process.wait(20)
+        status = server.wait()
 
     assert status == 0, server.output
-    assert Job.objects.finished().count() >= 2
-    assert_nothing_is_lost(6)
+    assert 2 <= Job.objects.finished().count() == begun(notes) < 40
+    assert_nothing_is_lost(40)
+
+
+def begun(notes):
+    return len(notes.read_text().splitlines()) if notes.exists() else 0
 
 
 @pytest.mark.parametrize("kind", ["gthread", "uvicorn_worker.UvicornWorker"])
@@ -136,16 +144,16 @@ def test_claiming_ends_at_the_signal_though_a_request_is_still_open(tmp_path, ki
     arguments = ["--threads=4"] if kind == "gthread" else []
     with gunicorn(tmp_path / "log", *arguments, kind=kind, workers=[{"threads": 1}]) as server:
         the_runtime()
-        in_thread(server.get, "slow", seconds=3, timeout=30)
         ids = server.enqueue(SLEEP, 0.1, count=60)
-        wait_until(lambda: Job.objects.filter(id__in=ids).finished().exists())
+        with server.open_request(tmp_path):
+            wait_until(lambda: Job.objects.filter(id__in=ids).finished().exists())
 
-        server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not ClaimedExecution.objects.exists(), seconds=2)
-        count = Job.objects.finished().count()
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not ClaimedExecution.objects.exists(), seconds=2)
+            count = Job.objects.finished().count()
 
-        assert runtimes()
-        server.process.wait(20)
+            assert runtimes()
+        server.wait()
 
     assert Job.objects.finished().count() == count < 60
     assert_nothing_is_lost(60)
@@ -216,18 +224,21 @@ def _done(ids):
 
 def test_a_drain_may_be_longer_than_the_timeout_of_a_worker(tmp_path):
     """The arbiter takes a worker without a sign of life for hung, and kills it."""
-    arguments = ["--timeout=2", "--max-requests=4", "--graceful-timeout=20"]
-    with gunicorn(tmp_path / "log", *arguments, kind="sync", shutdown_timeout=15) as server:
+    # A worker that only waits for its turn on a busy machine does not hang.
+    timeout = math.ceil(2 * PATIENCE)
+    stop = timeout + 13
+    arguments = [f"--timeout={timeout}", "--max-requests=4", f"--graceful-timeout={stop + 5}"]
+    with gunicorn(tmp_path / "log", *arguments, kind="sync", shutdown_timeout=stop) as server:
         first = the_runtime()
-        (job,) = server.enqueue(SLEEP, 4.5)
+        (job,) = server.enqueue(SLEEP, timeout + 2.5)
         wait_until(lambda: ClaimedExecution.objects.exists())
-        # It hangs for two seconds, is aborted, and then its job needs some more.
+        # It hangs for so long, is aborted, and then its job needs some more.
         in_thread(server.get, "block", timeout=60)
         wait_until(lambda: "WORKER TIMEOUT" in server.output)
         assert finished([job])[0].return_value == first
 
         second = the_runtime(other_than=[first])
-        (job,) = server.enqueue(SLEEP, 3)
+        (job,) = server.enqueue(SLEEP, timeout + 1)
         wait_until(lambda: ClaimedExecution.objects.exists())
         for _ in range(3):
             server.get("slow", seconds=0)

@@ -23,7 +23,7 @@ from dj_queue.store import store_for
 from dj_queue.store.records import ProcessRecord
 from tests.runtime.conftest import failures, make_runtime  # noqa: F401 - fixtures for this file too
 from tests.site import process_tasks, runtime_tasks, tasks
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 def health(*arguments):
@@ -93,7 +93,7 @@ def test_a_worker_whose_thread_is_stuck_gives_no_sign_of_life(make_runtime, monk
     monkeypatch.setattr("dj_queue.runtime.loop._STUCK_SECONDS", 0.2)
     assert health("--max-age", "5") == "healthy"
     holding = runtime_tasks.gate("hold the tick")
-    monkeypatch.setattr(worker, "tick", lambda session: holding.wait(20) and 0.0)
+    monkeypatch.setattr(worker, "tick", lambda session: holding.wait(20 * PATIENCE) and 0.0)
     worker.call()
 
     wait_until(lambda: not _is_healthy("--max-age", "1"))

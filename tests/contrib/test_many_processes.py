@@ -8,7 +8,7 @@ import sys
 from dj_queue.models import ClaimedExecution, Job, ReadyExecution
 from dj_queue.runtime.supervisor import Supervisor
 from tests.contrib.servers import ROOT, environment
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 # A minute is what we promise for SQLite; a test run takes less unless it is told to.
 SECONDS = float(os.environ.get("DJ_QUEUE_TEST_MANY_PROCESSES_SECONDS", "5"))
@@ -22,7 +22,7 @@ def test_no_error_and_every_job_once():
     ]
 
     reports = [
-        json.loads(process.communicate(timeout=SECONDS + 60)[0].splitlines()[-1])
+        json.loads(process.communicate(timeout=SECONDS + 60 * PATIENCE)[0].splitlines()[-1])
         for process in processes
     ]
 

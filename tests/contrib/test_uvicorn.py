@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -83,20 +82,17 @@ def test_stopping_loses_nothing(tmp_path):
 def test_claiming_ends_at_the_signal_though_a_request_is_still_open(tmp_path):
     with uvicorn(tmp_path / "log", workers=[{"threads": 1}]) as server:
         finished(server.enqueue())
-        request = threading.Thread(
-            target=lambda: server.get("slow", seconds=4, timeout=30), daemon=True
-        )
-        request.start()
         ids = server.enqueue(SLEEP, 0.1, count=100)
-        wait_until(lambda: Job.objects.filter(id__in=ids).finished().exists())
+        with server.open_request(tmp_path):
+            wait_until(lambda: Job.objects.filter(id__in=ids).finished().exists())
 
-        server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not ClaimedExecution.objects.exists(), seconds=3)
-        count = Job.objects.finished().count()
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not ClaimedExecution.objects.exists(), seconds=3)
+            count = Job.objects.finished().count()
 
-        assert server.process.poll() is None
-        assert ReadyExecution.objects.count() + count == 101
-        server.process.wait(20)
+            assert server.process.poll() is None
+            assert ReadyExecution.objects.count() + count == 101
+        server.wait()
         assert Job.objects.finished().count() == count
 
 
@@ -114,7 +110,7 @@ def test_two_workers_run_each_job_once(tmp_path):
     log = tmp_path / "log"
     with uvicorn(log, "--workers", "2") as server:
         wait_until(lambda: Process.objects.filter(kind="Worker").count() == 2, seconds=30)
-        ids = server.enqueue("tests.site.contrib_tasks.sleep_and_note", 0.02, count=60)
+        ids = server.enqueue(SLEEP, 0.2, count=60)
         jobs = finished(ids)
 
         assert {job.worker_ids[0] for job in jobs} <= set(

@@ -153,7 +153,7 @@ def test_runserver_has_one_runtime_and_a_reload_replaces_it_at_once(tmp_path):
 
         # As ^C in a terminal.
         os.killpg(server.process.pid, signal.SIGINT)
-        server.process.wait(20)
+        server.wait()
         wait_until(lambda: not is_alive(new))
 
 

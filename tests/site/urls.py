@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import time
+from pathlib import Path
 
 from django.contrib import admin
 from django.http import HttpRequest, JsonResponse
@@ -19,10 +21,13 @@ def _call(request: HttpRequest) -> tuple:
 
 
 def enqueue(request: HttpRequest) -> JsonResponse:
-    """Enqueue `count` times; answers with the ids and this process's pid."""
+    """Enqueue once, or `count` times in one statement; answers with the ids and this process's pid."""
     task, args, kwargs = _call(request)
-    count = int(request.GET.get("count", "1"))
-    results = [task.enqueue(*args, **kwargs) for _ in range(count)]
+    if "count" in request.GET and request.GET["count"] != "1":
+        calls = [(task, args, kwargs)] * int(request.GET["count"])
+        results = task.get_backend().enqueue_all(calls)
+    else:
+        results = [task.enqueue(*args, **kwargs)]
     return JsonResponse({"ids": [result.id for result in results], "pid": os.getpid()})
 
 
@@ -34,8 +39,13 @@ async def enqueue_async(request: HttpRequest) -> JsonResponse:
 
 
 async def slow(request: HttpRequest) -> JsonResponse:
-    """A request that takes as long as it is told."""
-    await asyncio.sleep(float(request.GET["seconds"]))
+    """A request of so many seconds at most: it makes the file `begun`, and ends when there is `until`."""
+    if "begun" in request.GET:
+        Path(request.GET["begun"]).touch()
+    over = time.monotonic() + float(request.GET["seconds"])
+    until = Path(request.GET.get("until", "/nowhere"))
+    while time.monotonic() < over and not until.exists():
+        await asyncio.sleep(min(0.05, max(0.0, over - time.monotonic())))
     return JsonResponse({"pid": os.getpid()})
 
 
