@@ -167,6 +167,8 @@ class _WorkerJobs:
         # handler that has perhaps interrupted the starting of a thread, or of this very call.
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._over = threading.Event()
+        # One inside of the other; only the main thread runs them.
+        self._running_handlers: list[Callable[[int, Any], Any]] = []
         self._listens_late = False
         self._heartbeat: int | None = None
 
@@ -254,7 +256,15 @@ class _WorkerJobs:
     def _quiescing(self, handler: Callable[[int, Any], Any]) -> Callable[[int, Any], None]:
         def quiesce_and_pass_on(number: int, frame: Any) -> None:
             self.quiesce()
-            handler(number, frame)
+            if handler in self._running_handlers:
+                # At ^C the terminal tells the worker, and so does the arbiter. Gunicorn's handler takes a
+                # lock (the pool's, in gthread): called inside of itself, it waits for ever.
+                return
+            self._running_handlers.append(handler)
+            try:
+                handler(number, frame)
+            finally:
+                self._running_handlers.remove(handler)
 
         return quiesce_and_pass_on
 

@@ -135,6 +135,17 @@ def test_interrupting_lets_running_jobs_end_too(tmp_path, kind, number):
     assert_nothing_is_lost(40)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_that_comes_again_while_it_is_handled_is_not_handled_twice(tmp_path, number):
+    """Gunicorn's handler takes a lock, and would wait for itself."""
+    configuration = "tests/site/gunicorn_conf_again.py"
+    with gunicorn(tmp_path / "log", configuration=configuration) as server:
+        os.kill(the_runtime(), number)
+        wait_until(lambda: "Worker exiting" in server.output)
+
+        assert server.output.count("worker_int") == 1
+
+
 def begun(notes):
     return len(notes.read_text().splitlines()) if notes.exists() else 0
 
