@@ -8,6 +8,8 @@ UV := $(BIN)/uv
 # The driver for MySQL and MariaDB is compiled; without the client's headers it is left out, and the
 # tests on those servers are reported as skipped.
 MYSQL_GROUP := $(shell (pkg-config --exists libmariadb || pkg-config --exists mysqlclient || command -v mysql_config || command -v mariadb_config) >/dev/null 2>&1 && echo --group mysql)
+# mod_wsgi is compiled for Apache, and needs Python as a shared library; without one of them it is left out as well.
+APACHE_GROUP := $(shell (command -v apxs || command -v apxs2) >/dev/null 2>&1 && $(PYTHON) -c 'import sysconfig, sys; sys.exit(not sysconfig.get_config_var("Py_ENABLE_SHARED"))' 2>/dev/null && echo --group apache)
 
 .PHONY: demo test check format docs bench build clean
 
@@ -45,7 +47,7 @@ $(VENV)/.synced: pyproject.toml uv.lock Makefile
 	       "Name another one: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(UV) || $(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
-	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --frozen --inexact --quiet --python $(BIN)/python $(MYSQL_GROUP)
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --frozen --inexact --quiet --python $(BIN)/python $(MYSQL_GROUP) $(APACHE_GROUP)
 	@touch $@
 
 clean:

@@ -42,6 +42,7 @@ DOORS = {
     "tests/contrib/test_cpu_jobs.py": ("postgres", "sqlite"),
     "tests/contrib/test_fork_mode.py": ("postgres",),
     "tests/contrib/test_gunicorn.py": ("postgres",),
+    "tests/contrib/test_mod_wsgi.py": ("sqlite",),
     "tests/contrib/test_setups.py": ("sqlite",),
     "tests/contrib/test_wsgi.py": ("sqlite",),
 }

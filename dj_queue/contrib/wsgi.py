@@ -9,7 +9,8 @@ uWSGI                                in each worker, after its fork         when
 `manage.py runserver`                with the site (not in the              at once
                                      autoreloader's parent)
 waitress-serve                       with the site                          at SIGTERM, ^C
-all others (mod_wsgi, granian)       at the first request of each process   when the process exits
+mod_wsgi                             when a process loads the application   when the process is told to end
+all others (granian)                 at the first request of each process   when the process exits
 ===================================  =====================================  =============================
 
 A server that is started from Python calls `start` and `stop` of this module where it knows better.
@@ -40,7 +41,7 @@ _logger = logging.getLogger("dj_queue.supervisor")
 # The autoreloader waits for the end of its child, and kills it 0.25 s after ^C.
 _RUNSERVER_SECONDS = 0.0
 
-# mod_wsgi kills a process 3 s after it has asked it to end.
+# Apache kills a process of mod_wsgi 3 s after it has asked it to end.
 _MOD_WSGI_SECONDS = 1.5
 
 # Guards _holds.
@@ -122,7 +123,7 @@ def _seconds_to_end() -> float | None:
     """What running jobs get at the end, where the server allows less than the setting may ask for."""
     if _is_runserver():
         return _RUNSERVER_SECONDS
-    if "mod_wsgi" in sys.modules:
+    if _mod_wsgi() is not None:
         return _MOD_WSGI_SECONDS
     return None
 
@@ -132,13 +133,15 @@ def _start_here(hold: Hold) -> None:
     uwsgi = _uwsgi()
     if uwsgi is not None:
         _start_in_workers(uwsgi, hold)
-    elif (_is_runserver() and _is_reloaded()) or _is_waitress():
+    elif (_is_runserver() and _is_reloaded()) or _is_waitress() or _mod_wsgi() is not None:
         _start(hold)
 
 
 def _start(hold: Hold) -> str | None:
     refusal = hold.start()
     if refusal is None:
+        if not hold.stops_at_exit:
+            _stop_when_mod_wsgi_does(hold)
         hold.stop_at_exit()
         # uWSGI and mod_wsgi have handlers of their own, in C: those stay.
         hold.heed_sigterm(stops=True, takes_default=True)
@@ -158,6 +161,31 @@ def _is_waitress() -> bool:
     """Whether waitress was started from a shell: then there is one process, and it is this."""
     program = PurePath(sys.argv[0])
     return program.stem == "waitress-serve" or program.parts[-2:] == ("waitress", "__main__.py")
+
+
+def _mod_wsgi() -> Any:
+    """The module by which mod_wsgi tells applications in Apache where they are.
+
+    An application is loaded only in a process that serves it. The package of that name, which a project
+    may have among its INSTALLED_APPS, says nothing about the server.
+    """
+    module = sys.modules.get("mod_wsgi")
+    return module if hasattr(module, "process_group") else None
+
+
+def _stop_when_mod_wsgi_does(hold: Hold) -> None:
+    """At the start of its end: what is called at exit is called when all requests have ended, or never.
+
+    The 3 s until Apache kills are for the open requests, too.
+    """
+    subscribe = getattr(_mod_wsgi(), "subscribe_shutdown", None)
+    if subscribe is not None:
+        # In a thread, since mod_wsgi waits for what it calls before it waits for requests.
+        subscribe(
+            lambda *_, **__: threading.Thread(
+                target=hold.stop, name="dj_queue-mod_wsgi", daemon=True
+            ).start()
+        )
 
 
 def _uwsgi() -> Any:

@@ -99,12 +99,13 @@ def started(
     port: int = 0,
     ready: str,
     folder: Path = ROOT,
+    prefix: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Server]:
-    """Run `python ARGUMENTS` in *folder* until the block ends; begins when *ready* was printed."""
+    """Run `PREFIX python ARGUMENTS` in *folder* until the block ends; begins when *ready* was printed."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [*prefix, sys.executable, *arguments],
             env=environment(**options),
             cwd=folder,
             stdout=output,
