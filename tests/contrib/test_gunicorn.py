@@ -115,7 +115,12 @@ def test_jobs_run_in_the_web_worker_and_sigterm_loses_none(tmp_path, kind, prelo
 
 @pytest.mark.parametrize(
     ("kind", "number"),
-    [("sync", signal.SIGINT), ("gthread", signal.SIGQUIT), ("asgi", signal.SIGINT)],
+    [
+        ("sync", signal.SIGINT),
+        ("gthread", signal.SIGQUIT),
+        ("asgi", signal.SIGINT),
+        ("uvicorn_worker.UvicornWorker", signal.SIGINT),
+    ],
 )
 def test_interrupting_lets_running_jobs_end_too(tmp_path, kind, number):
     notes = tmp_path / "notes"
@@ -185,8 +190,18 @@ def test_jobs_are_recorded_before_the_arbiter_kills_a_worker_whose_request_does_
     assert not Process.objects.exists()
 
 
-def test_a_reload_and_a_killed_worker_are_followed_by_a_new_runtime(tmp_path):
-    with gunicorn(tmp_path / "log", workers=[{"threads": 2}], shutdown_timeout=10) as server:
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("gthread", []),
+        ("gthread", ["--preload"]),
+        ("asgi", []),
+        ("uvicorn_worker.UvicornWorker", []),
+    ],
+)
+def test_a_reload_and_a_killed_worker_are_followed_by_a_new_runtime(tmp_path, kind, arguments):
+    options = {"workers": [{"threads": 2}], "shutdown_timeout": 10}
+    with gunicorn(tmp_path / "log", *arguments, kind=kind, **options) as server:
         first = the_runtime()
         ids = server.enqueue(SLEEP, 0.1, count=40)
         wait_until(lambda: Job.objects.filter(id__in=ids).finished().exists())
@@ -259,6 +274,23 @@ def test_a_drain_may_be_longer_than_the_timeout_of_a_worker(tmp_path):
 
     assert server.output.count("WORKER TIMEOUT") == 1
     assert not FailedExecution.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["gthread", "asgi", "uvicorn_worker.UvicornWorker"])
+def test_a_worker_that_has_served_its_requests_loses_no_job(tmp_path, kind):
+    options = {"workers": [{"threads": 2}], "shutdown_timeout": 10}
+    with gunicorn(tmp_path / "log", "--max-requests=2", kind=kind, **options) as server:
+        first = the_runtime()
+        ids = server.enqueue(SLEEP, 0.2, count=40)
+        wait_until(lambda: _done(ids).count() >= 4)
+
+        server.get("slow", seconds=0)
+        second = the_runtime(other_than=[first])
+
+        assert {job.return_value for job in finished(ids)} == {first, second}
+        assert server.stop(signal.SIGTERM) == 0
+
+    assert_nothing_is_lost(40)
 
 
 def test_the_hooks_and_the_wrapper_give_one_runtime(tmp_path):
