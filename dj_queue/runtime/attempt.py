@@ -3,13 +3,16 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from datetime import datetime, timedelta
+from functools import cache
+from inspect import iscoroutinefunction
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.dispatch import Signal
 from django.tasks import task_backends
 from django.tasks.base import TaskContext, TaskError, TaskResultStatus
@@ -39,6 +42,13 @@ _PLAIN_KEYS = 2
 
 _NOTHING_AROUND: AbstractContextManager[object] = nullcontext()
 
+# The functions of tasks, which stay: it takes longer to ask than to make a note.
+_is_async = cache(iscoroutinefunction)
+
+
+def _nothing() -> None:
+    return
+
 
 class Attempt:
     """One run of a job, from its start to its outcome, with the hooks and signals that go with it."""
@@ -47,6 +57,7 @@ class Attempt:
         "_began",
         "_given",
         "_hooks",
+        "_is_noted",
         "_plain",
         "_result",
         "_runner",
@@ -63,6 +74,7 @@ class Attempt:
         self.has_told = False
         """Whether anybody but the task had the connections: hooks, receivers other than Django's own."""
         self._began = time.monotonic()
+        self._is_noted = False
         self._runner = runner
         self._task: AnyTask | None = None
         self._result: AnyResult | None = None
@@ -95,12 +107,11 @@ class Attempt:
         if self._step is not None:
             self._step.hand_over()
 
-    def begin(self) -> tuple[AnyTask, list[Any], dict[str, Any]]:
-        """The task and the arguments of the call; from here on the job counts as begun."""
-        # As late as can be; but a module that is imported now may end the process, again and again.
-        is_loaded = self.job.task_path.rpartition(".")[0] in sys.modules
-        if not is_loaded:
-            self._runner.began(self.job)
+    def prepare(self) -> tuple[AnyTask, list[Any], dict[str, Any]]:
+        """The task and the arguments of the call."""
+        if self.job.task_path.rpartition(".")[0] not in sys.modules:
+            # A module that is imported now may end the process, and would again and again.
+            self._begin()
         task = self._task = import_task(self.job.task_path)
         self._hooks = hooks_of(task.func)
         args, kwargs = self._arguments()
@@ -109,8 +120,6 @@ class Attempt:
             args, kwargs = deepcopy(args), deepcopy(kwargs)
         if task.takes_context:
             args = [TaskContext(task_result=self.result), *args]
-        if is_loaded:
-            self._runner.began(self.job)
         return task, args, kwargs
 
     def call(self, task: AnyTask, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -119,18 +128,26 @@ class Attempt:
             return None
         if self._hooks is not None:
             self.has_told = True
+            if self._hooks.before:
+                self._begin()
             self._hooks.call_before(self.result)
         with self._surroundings():
-            return task.call(*args, **kwargs)
+            if _is_async(task.func):
+                return async_to_sync(self._begin_and_await)(task.func, args, kwargs)
+            return self._begin_and_call(task.func, args, kwargs)
 
     async def acall(self, task: AnyTask, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """See `call`."""
         if self._step is not None and self._step.is_over:
             return None
         if self._hooks is not None:
+            if self._hooks.before:
+                self._begin()
             await self._hooks.acall_before(self.result)
         with self._surroundings():
-            return await task.acall(*args, **kwargs)
+            if _is_async(task.func):
+                return await self._begin_and_await(task.func, args, kwargs)
+            return await sync_to_async(self._begin_and_call)(task.func, args, kwargs)
 
     def succeed(self, value: Any) -> Outcome:
         """The outcome of a call that returned *value*; raises `ReturnValueError` when it is not JSON."""
@@ -156,6 +173,7 @@ class Attempt:
         """Call hooks, and send Django's `task_finished`; that not for a task that cannot be imported."""
         if (hooks := self._ended_hooks()) is not None:
             self.has_told = True
+            self._begin()
             hooks.call_ended(self._finished(outcome), error, self._runner.config.alias)
         if self._is_finish_heard(outcome):
             self._send(task_finished, self._finished(outcome))
@@ -163,6 +181,7 @@ class Attempt:
     async def atell_finished(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """See `tell_finished`."""
         if (hooks := self._ended_hooks()) is not None:
+            self._begin()
             result = self._finished(outcome)
             await hooks.acall_ended(result, error, self._runner.config.alias)
         if self._is_finish_heard(outcome):
@@ -174,6 +193,34 @@ class Attempt:
         if self._result is None:
             self._result = self._ended(TaskResultStatus.RUNNING, None)
         return self._result
+
+    def _begin(self) -> None:
+        """Note that the job has begun: what comes next is the project's own, and may have effects."""
+        self._noting()()
+
+    def _noting(self) -> Callable[[], object]:
+        if self._is_noted:
+            return _nothing
+        self._is_noted = True
+        return self._runner.noting(self.job)
+
+    # A process that is killed between the note and the task's first effect leaves a job that fails without
+    # having done anything. So the two are next to each other: everything is at hand before, and no log
+    # line, other thread or event loop is waited for in between.
+
+    def _begin_and_call(
+        self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        note = self._noting()
+        note()
+        return function(*args, **kwargs)
+
+    async def _begin_and_await(
+        self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        note = self._noting()
+        note()
+        return await function(*args, **kwargs)
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
         if self._given is None:
@@ -201,7 +248,9 @@ class Attempt:
         return self._ended(TaskResultStatus.FAILED, outcome.finished_at, error=outcome.error)
 
     def _send(self, signal: Signal, result: AnyResult) -> None:
-        self.has_told = self.has_told or project_listens(signal)
+        if project_listens(signal):
+            self.has_told = True
+            self._begin()
         try:
             signal.send_robust(self._sender, task_result=result)
         except BaseException as error:  # noqa: BLE001 - a receiver that exits must not end the thread
@@ -212,6 +261,7 @@ class Attempt:
             # Django's own receiver only logs. Asynchronously it would cost each job a thread.
             self._send(signal, result)
             return
+        self._begin()
         try:
             # Not asend_robust: on Django 6.0 that runs receivers where no exception is being handled,
             # and Django's log line of a failure then lacks its traceback.

@@ -4,8 +4,9 @@
                           │             └─worker's end closed─► dead at once
                           └─worker's end closed─► ends
 
-It decides nothing: the worker keeps the journal, writes outcomes and judges what became of the child. A
-worker that is dead cannot do that, and its jobs are for others to recover; so a busy child dies with it.
+It decides nothing: the worker writes outcomes and judges what became of the child. A worker that is dead
+cannot do that, and its jobs are for others to recover; so a busy child dies with it. Only it knows when a
+job begins: it says so to the worker, and notes it in the worker's journal for those others.
 """
 
 import os
@@ -14,11 +15,15 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dj_queue.runtime.child_messages import Channel, job_of, outcome_message
+from dj_queue.runtime.journal import Share
+from dj_queue.store.records import ClaimedJob
 
 # Requests are answered first; a child that computes gets what is left.
 _NICENESS = 10
@@ -49,7 +54,7 @@ def main() -> None:
     if greeting is None:
         return
     try:
-        run = _set_up(greeting)
+        run = _set_up(greeting, channel)
     except BaseException as error:  # noqa: BLE001 - a project's start may fail in any way
         traceback.print_exc()
         channel.send({"failed": f"{type(error).__name__}: {error}"})
@@ -63,7 +68,6 @@ def _serve(channel: Channel, run: Any) -> None:
         channel.send({"ready": True})
         inbox.start()
         while (message := inbox.take()) is not None:
-            channel.send({"begins": True})
             answer = run(message)
             # First: whoever has the answer may send the next job before this thread goes on.
             inbox.is_busy = False
@@ -98,7 +102,7 @@ class _Inbox:
         self._messages.put(None)
 
 
-def _set_up(greeting: dict[str, Any]) -> Any:
+def _set_up(greeting: dict[str, Any], channel: Channel) -> Any:
     """Make Django ready as the worker has it; a function from a message with a job to its answer."""
     import django
 
@@ -115,14 +119,49 @@ def _set_up(greeting: dict[str, Any]) -> Any:
     config = backend_config(alias)
     options = replace(config.options, max_result_bytes=greeting["max_result_bytes"])
     clock = DatabaseClock()
-    runner = TaskRunner(replace(config, options=options), greeting["worker_name"], clock)
+    beginnings = _Beginnings(channel, greeting["journal"])
+    runner = TaskRunner(
+        replace(config, options=options),
+        greeting["worker_name"],
+        clock,
+        noting=beginnings.noting,
+    )
 
     def run(message: dict[str, Any]) -> dict[str, Any]:
         job, now = job_of(message["job"]), message["now"]
         clock.set(type(job.created_at).fromisoformat(now))
+        beginnings.place = message["place"]
         return outcome_message(runner.run(job))
 
     return run
+
+
+class _Beginnings:
+    """Tells the worker that a job begins, and notes it in the worker's journal, if there is one."""
+
+    def __init__(self, channel: Channel, journal: str | None) -> None:
+        self.place: int | None = None
+        """Where to note the next one."""
+        self._channel = channel
+        self._share: Share | None = None
+        if journal is not None:
+            # One that was removed is of no use to anybody: without it, all that was claimed counts as begun.
+            with suppress(FileNotFoundError):
+                self._share = Share(Path(journal))
+
+    def noting(self, job: ClaimedJob) -> Callable[[], None]:
+        """What does both when it is called."""
+        note = None
+        if self._share is not None and self.place is not None:
+            note = self._share.noting(job.claim, self.place)
+
+        def begin() -> None:
+            self._channel.send({"begins": True})
+            # Last, for nothing may come between this and the job.
+            if note is not None:
+                note()
+
+        return begin
 
 
 def _step_back() -> None:

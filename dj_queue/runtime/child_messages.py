@@ -1,7 +1,8 @@
 """What a worker and a child that runs its jobs say to each other: JSON through a socket.
 
-    worker: greeting ──────────► child      child: {"ready": true}, or {"failed": why}
-    worker: {"job", "now"} ────► child      child: {"begins": true}, and then the outcome; and so on
+    worker: greeting ────────────────► child    child: {"ready": true}, or {"failed": why}
+    worker: {"job", "now", "place"} ─► child    child: {"begins": true} if it does, and the outcome
+    ... and so on
 
 The socket is the child's standard input, as in fork mode (`lifeline`).
 """

@@ -23,6 +23,7 @@ from dj_queue.runtime.clock import DatabaseClock
 from dj_queue.runtime.forks import RestartDelay
 from dj_queue.runtime.handed import MAX_WAIT_SECONDS
 from dj_queue.runtime.pool import ThreadPool
+from dj_queue.runtime.registration import Registration
 from dj_queue.store.records import ClaimedJob, JobError, Outcome
 
 # Between the killing of children and the last look at what they have answered.
@@ -51,7 +52,7 @@ class _Slot:
 class ChildPool(ThreadPool):
     """Like `ThreadPool`, with children that are started when they are needed first, and kept.
 
-    *began* is called with a job right before a child gets it. *lost* is called with the failure of a job
+    Children note what they begin in the journal of *registration*. *lost* is called with the failure of a job
     whose child died of it; False when that is its outcome.
     """
 
@@ -63,7 +64,7 @@ class ChildPool(ThreadPool):
         worker_name: str,
         clock: DatabaseClock,
         *,
-        began: Callable[[ClaimedJob], None],
+        registration: Registration,
         ended: Callable[[Outcome], None],
         lost: Callable[[Outcome], bool],
         freed: Callable[[], None],
@@ -75,7 +76,7 @@ class ChildPool(ThreadPool):
         self._worker_name = worker_name
         self._max_jobs = worker.max_jobs
         self._clock = clock
-        self._began = began
+        self._registration = registration
         self._lost = lost
         self._slots: dict[int, _Slot] = {}
         self._has_stopped = threading.Event()
@@ -135,9 +136,9 @@ class ChildPool(ThreadPool):
             return None
         slot.job = job
         began_at = self._clock.now()
-        self._began(job)
+        place = self._registration.reserve(job)
         try:
-            outcome = child.run(job, began_at)
+            outcome = child.run(job, began_at, place)
         except NotStarted as error:
             self._died(slot, str(error))
             self.jobs.refuse(job)
@@ -209,7 +210,9 @@ class ChildPool(ThreadPool):
             child = slot.child = Child(slot.name)
             if self._has_stopped.is_set():
                 child.kill()
-            child.greet(greeting(self._config, self._worker_name))
+            journal = self._registration.journal
+            path = None if journal is None else journal.path
+            child.greet(greeting(self._config, self._worker_name, path))
         except (OSError, NotStarted) as error:
             how = str(error) if isinstance(error, NotStarted) else f"before it began ({error})"
             self._died(slot, how)

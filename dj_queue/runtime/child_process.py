@@ -66,16 +66,19 @@ class Child:
         if "failed" in answer:
             raise NotStarted(f"since Django could not be set up in it ({answer['failed']})")
 
-    def run(self, job: ClaimedJob, now: datetime) -> Outcome | None:
+    def run(self, job: ClaimedJob, now: datetime, place: int | None) -> Outcome | None:
         """Have *job* run (*now* by the database's clock) and wait for its outcome.
 
-        None when the child died of it. Raises `NotStarted` when it died before the job began.
+        *place* is where the child notes in the journal that the job begins. None when the child died of it.
+        Raises `NotStarted` when it died before the job began.
         """
         with suppress(OSError):
-            self._channel.send({"job": job_message(job), "now": now.isoformat()})
-        if self._answer() is None:
-            raise NotStarted(self.how_it_ended())
+            self._channel.send({"job": job_message(job), "now": now.isoformat(), "place": place})
         answer = self._answer()
+        if answer is None:
+            raise NotStarted(self.how_it_ended())
+        if "begins" in answer:
+            answer = self._answer()
         return None if answer is None else outcome_of(answer, job)
 
     def retire(self) -> None:
@@ -105,13 +108,14 @@ class Child:
         return self._channel.receive(lambda: self.is_alive)
 
 
-def greeting(config: BackendConfig, worker_name: str) -> dict[str, Any]:
-    """What a child has to know to run jobs like this process."""
+def greeting(config: BackendConfig, worker_name: str, journal: Path | None) -> dict[str, Any]:
+    """What a child has to know to run jobs like this process, and to note in its *journal* what it begins."""
     chosen = chosen_file()
     return {
         "alias": config.alias,
         "worker_name": worker_name,
         "max_result_bytes": config.options.max_result_bytes,
+        "journal": None if journal is None else str(journal),
         "chosen_file": None if chosen is None else [chosen.path, chosen.alias],
     }
 

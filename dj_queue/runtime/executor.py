@@ -21,12 +21,13 @@ from dj_queue.runtime.watch import Watch
 from dj_queue.store.records import ClaimedJob, Outcome
 
 
-def _ignored(_: ClaimedJob) -> None:
-    """Nobody wants to know."""
-
-
 def _nothing() -> None:
     return
+
+
+def _unnoted(_: ClaimedJob) -> Callable[[], object]:
+    """Nobody wants to know."""
+    return _nothing
 
 
 def _no_leaks() -> list[str]:
@@ -42,14 +43,14 @@ class TaskRunner:
         worker_name: str,
         clock: DatabaseClock,
         *,
-        began: Callable[[ClaimedJob], None] = _ignored,
+        noting: Callable[[ClaimedJob], Callable[[], object]] = _unnoted,
         owns_connections: bool = True,
     ) -> None:
-        """*began* is called with each job right before anything of it runs.
+        """What *noting* makes of a job is called right before anything of the project's runs for it.
 
         Where the thread's connections are somebody else's, a test's for instance, they are left alone.
         """
-        self.began = began
+        self.noting = noting
         self._prepare = connections.prepare_for_job if owns_connections else _nothing
         self._clean = connections.clean_after_job if owns_connections else _no_leaks
         self.config = config
@@ -77,7 +78,7 @@ class TaskRunner:
                 try:
                     if attempt.needs_loading:
                         await sync_to_async(attempt.load, thread_sensitive=True)()
-                    task, args, kwargs = attempt.begin()
+                    task, args, kwargs = attempt.prepare()
                     await attempt.atell_started()
                     value = await attempt.acall(task, args, kwargs)
                     self._refuse_leaks(job, await _clean_after_async_job(context))
@@ -101,7 +102,7 @@ class TaskRunner:
             self._prepare()
             if attempt.needs_loading:
                 attempt.load()
-            task, args, kwargs = attempt.begin()
+            task, args, kwargs = attempt.prepare()
             attempt.tell_started()
             value = attempt.call(task, args, kwargs)
             self._refuse_leaks(job, self._clean())

@@ -9,6 +9,9 @@ The file also says whether its process lives, without a pid that somebody else m
 another container means differently: the process holds a lock on it (`fcntl`, which a forked child does
 not inherit) as long as it lives. Whoever gets that lock knows that the process is dead, and is the only
 one to recover it.
+
+Child processes that run jobs note by themselves what they begin (`Share`), in places that their parent
+keeps for them. Each holds a part of the lock, so nobody recovers the process while one could still begin.
 """
 
 import errno
@@ -20,7 +23,7 @@ import struct
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from mmap import mmap
@@ -46,6 +49,9 @@ _COMPLETE, _INCOMPLETE = b"\0", b"\1"
 _NOTE = struct.Struct("=q16s")
 _NO_ID = bytes(16)
 _EMPTY = bytes(_NOTE.size)
+
+# Who wants to recover a process locks the whole file: the byte of the process, and the one of its children.
+_OWN_BYTE, _CHILDREN_BYTE = 0, 1
 
 # Older than this, a file without an owner is nobody's.
 _HALF_MADE_SECONDS = 60.0
@@ -80,7 +86,7 @@ class Orphan:
 
 
 class Journal:
-    """The notes of one process. `begin` is called by any thread, `settle` by those that write outcomes."""
+    """The notes of one process. `noting` is called by any thread, `settle` by those that write outcomes."""
 
     def __init__(self, path: Path, descriptor: int, capacity: int) -> None:
         self.path = path
@@ -109,7 +115,7 @@ class Journal:
             raise
         try:
             # Waits, but not for long: somebody may be looking whether it is anybody's.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, _OWN_BYTE)
             _write_all(descriptor, content)
             return cls(path, descriptor, capacity)
         except BaseException:
@@ -120,17 +126,25 @@ class Journal:
 
     def begin(self, claim: Claim) -> None:
         """Note that the job of *claim* begins now."""
+        self.noting(claim)()
+
+    def noting(self, claim: Claim) -> Callable[[], None]:
+        """What notes that the job of *claim* begins when it is called; all else is done before."""
+        place = self.reserve(claim)
+        return _nothing if place is None else _noting(self._file, place, claim)
+
+    def reserve(self, claim: Claim) -> int | None:
+        """Keep a place for a note about *claim* until that is settled."""
         if self._file.closed:
-            return  # The process has been settled, or is being so.
+            return None  # The process has been settled, or is being so.
         try:
             place = self._free.popleft()
         except IndexError:
             # More jobs than can be: then whoever reads this takes every claim for begun.
             self._file[_HEADER_BYTES - 1 : _HEADER_BYTES] = _INCOMPLETE
-            return
+            return None
         self._places[claim] = place
-        with suppress(ValueError):  # Closed in this very moment.
-            _NOTE.pack_into(self._file, place, claim.token, claim.id.bytes)
+        return place
 
     def settle(self, claims: Iterable[Claim]) -> None:
         """Strike out jobs whose outcome is written."""
@@ -165,6 +179,25 @@ class Journal:
             self.path.unlink(missing_ok=True)
         self._file.close()
         _forget(self.path, self._descriptor)
+
+
+class Share:
+    """A child process's part in the journal of its parent, for as long as the child lives."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `OSError` when it cannot be had."""
+        if fcntl is None:
+            raise OSError("this system has no POSIX locks")
+        # Before it is opened: who reads and closes it in this process would give up the lock.
+        _ours.add(path)
+        # Never closed: it ends with the process.
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.lockf(descriptor, fcntl.LOCK_SH, 1, _CHILDREN_BYTE)
+        self._file = mmap(descriptor, 0)
+
+    def noting(self, claim: Claim, place: int) -> Callable[[], None]:
+        """See `Journal.noting`, with a *place* that the parent has reserved."""
+        return _noting(self._file, place, claim)
 
 
 def database_identity(alias: str) -> str:
@@ -246,6 +279,20 @@ def begun_of(directory: Path, process_name: str) -> frozenset[Claim] | None:
             if owner is not None and owner.process_name == process_name:
                 return begun
     return None
+
+
+def _noting(file: mmap, place: int, claim: Claim) -> Callable[[], None]:
+    token, job_id, write = claim.token, claim.id.bytes, _NOTE.pack_into
+
+    def note() -> None:
+        with suppress(ValueError):  # Closed in this very moment.
+            write(file, place, token, job_id)
+
+    return note
+
+
+def _nothing() -> None:
+    return
 
 
 def _opened(path: Path) -> int | None:

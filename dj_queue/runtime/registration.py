@@ -72,10 +72,13 @@ class Registration:
         """Wait until the rows are there, at most *seconds*; whether they are."""
         return self._is_complete.wait(seconds)
 
-    def begin(self, job: ClaimedJob) -> None:
-        """Note that *job* begins. From any thread."""
-        if self.journal is not None:
-            self.journal.begin(job.claim)
+    def noting(self, job: ClaimedJob) -> Callable[[], object]:
+        """What notes that *job* begins when it is called. From any thread."""
+        return _nothing if self.journal is None else self.journal.noting(job.claim)
+
+    def reserve(self, job: ClaimedJob) -> int | None:
+        """A place in the journal where a child process notes that *job* begins. From any thread."""
+        return None if self.journal is None else self.journal.reserve(job.claim)
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """Note that *outcomes* are written."""
@@ -228,6 +231,10 @@ class Registrar(Actor):
         process._state.db = self._config.options.database_alias  # noqa: SLF001
         process._state.adding = False  # noqa: SLF001
         fire_hooks(f"{record.kind.lower()}.{moment}", process, backend_alias=self.backend_alias)
+
+
+def _nothing() -> None:
+    return
 
 
 def _again_if_broken(write: Callable[[], None]) -> None:

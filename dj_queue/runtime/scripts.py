@@ -179,7 +179,7 @@ class RegisteredScript:
             )
         held, claimer = self._held[job_id]
         runner = TaskRunner(
-            self._config, claimer.worker_name, self._clock, began=self._registration.begin
+            self._config, claimer.worker_name, self._clock, noting=self._registration.noting
         )
         outcome = attempt(runner, held)
         recorded = self._write(claimer, [outcome])

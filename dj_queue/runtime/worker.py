@@ -68,7 +68,7 @@ class Worker(Actor):
         """How many jobs ended here and have their outcome written."""
         self._finisher = Finisher()
         self._places = Places()
-        runner = TaskRunner(config, self.process_name, self._clock, began=registration.begin)
+        runner = TaskRunner(config, self.process_name, self._clock, noting=registration.noting)
         self._pool = self._make_pool(runner)
         self._loop = EventLoop(
             self.name,
@@ -222,7 +222,7 @@ class Worker(Actor):
             self.worker,
             self.process_name,
             self._clock,
-            began=self._registration.begin,
+            registration=self._registration,
             ended=ended,
             lost=self._is_tried_again,
             freed=freed,
@@ -306,8 +306,8 @@ class Worker(Actor):
         try:
             session.release([job.claim for job in jobs])
         finally:
-            # They will not begin here, whatever the database knows of it by now. A child may have died
-            # before it began one for which that was noted.
+            # They will not begin here, whatever the database knows of it by now. A place in the journal may
+            # be kept for one whose child died before it began.
             now = self._clock.now()
             for job in jobs:
                 self._owned.pop(job.id, None)

@@ -26,9 +26,12 @@ SECONDS = (0.0, 0.02, 0.1, 0.28)
 
 _FOLLOWERS = 1_000_000
 
+# More than there are in one process, jobs on event loops included.
+_MOST_THREADS = 100
+
 
 class Line(NamedTuple):
-    """One line of the ledger."""
+    """One record of the ledger."""
 
     pid: int
     at: float
@@ -59,13 +62,18 @@ class Books:
 
 
 class Ledger:
-    """Enqueues numbered jobs that write to *path*, and reads what they have written."""
+    """Enqueues numbered jobs that keep a ledger at *path*, and reads what they have written.
+
+    Each process writes to files of its own, which are called *path*, its pid and a number.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.enqueued: set[int] = set()
         self._words: dict[str, dict[int, list[Line]]] = defaultdict(lambda: defaultdict(list))
-        self._read_until = 0
+        self._read_until: dict[Path, int] = defaultdict(int)
+        self._known: set[tuple[Path, int]] = set()
+        """Places after that which have been read."""
 
     def enqueue(
         self, count: int, seconds: float | None = None, *, need_database: bool = True
@@ -109,6 +117,12 @@ class Ledger:
             if number not in ended and (pid is None or any(line.pid == pid for line in lines))
         }
 
+    def ran(self, pid: int) -> set[int]:
+        """The numbers that ended in the process *pid*."""
+        return {
+            number for number, lines in self.ended().items() if any(e.pid == pid for e in lines)
+        }
+
     def wait_until_done(self, *, seconds: float = 30) -> None:
         """Wait until every job has finished or failed."""
         waiting = (ReadyExecution, ScheduledExecution, ClaimedExecution)
@@ -143,14 +157,22 @@ class Ledger:
         return self._words[word]
 
     def _read(self) -> None:
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._read_until)
-            lines = file.read().splitlines(keepends=True)
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
-            self._read_until += len(line)
-            word, number, pid, at = line.decode().split()
-            self._words[word][int(number)].append(Line(int(pid), float(at)))
+        size = fault_tasks.RECORD.size
+        for file in self.path.parent.glob(f"{self.path.name}.*.*"):
+            pid = int(file.suffixes[-2].removeprefix("."))
+            content, missing = file.read_bytes(), 0
+            for place in range(self._read_until[file], len(content) - size + 1, size):
+                if (file, place) in self._known:
+                    continue
+                number, at, code = fault_tasks.RECORD.unpack_from(content, place)
+                if code:
+                    self._known.add((file, place))
+                    self._words[fault_tasks.WORDS[code]][number].append(Line(pid, at))
+                else:
+                    # A thread that has its place may write after others, or be killed before it does.
+                    missing += 1
+                    if missing > _MOST_THREADS:
+                        break
+            while (file, self._read_until[file]) in self._known:
+                self._known.remove((file, self._read_until[file]))
+                self._read_until[file] += size

@@ -9,6 +9,7 @@ from tests.waiting import wait_until
 JOBS = 5000 if FULL else 400
 KILLS = 4
 """How many there are at least; in full size they go on while there is work."""
+KILLS_WITH_CHILDREN = 10 if FULL else 2
 KILLS_OF_CHILDREN = 10 if FULL else 3
 """The parent waits twice as long before each restart of a child that did not live for long."""
 
@@ -20,6 +21,15 @@ def test_processes_that_are_killed_and_started_anew(ledger, killer):
     ledger.enqueue(JOBS)
 
     killer.kill_and_start_anew(goes_on)
+
+    killer.assert_only_what_was_interrupted_failed()
+
+
+def test_processes_whose_jobs_run_in_children_of_theirs(ledger, killer):
+    killer.options["workers"] = [{"threads": 2, "executor": "process"}]
+    ledger.enqueue(100)
+
+    killer.kill_and_start_anew(lambda: killer.kills < KILLS_WITH_CHILDREN)
 
     killer.assert_only_what_was_interrupted_failed()
 

@@ -43,9 +43,6 @@ def test_no_key_ever_has_more_than_its_limit_and_none_loses_a_slot(ledger, tmp_p
         assert [server.stop() for server in running] == [0, 0]
 
     books = ledger.close()
-    # A thread may be killed between its note in the journal and the first line of the task.
-    assert len(books.never_began) <= 1 + len(killed_at) // 4
-    books.never_began.clear()
     assert books.wrong == {}, books
     assert books.failed
     assert at_once(ledger, killed_at) == LIMIT

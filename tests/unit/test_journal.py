@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 from django.db import connections
 
@@ -13,6 +14,7 @@ from dj_queue.runtime import journal
 from dj_queue.runtime.journal import Journal, Owner
 from dj_queue.store.records import Claim
 from tests.contrib.servers import ROOT
+from tests.waiting import wait_until
 
 OWNER = Owner("database", "default", "supervisor@host:1:abc")
 
@@ -183,6 +185,81 @@ def test_of_a_killed_process_it_says_what_had_begun(tmp_path, other, claims):
         assert orphan.begun == set(claims[:3])
         orphan.remove()
     assert journal.paths(tmp_path) == []
+
+
+# Keeps a journal for jobs that a child of its own begins, and says the child's pid.
+_PARENT = """
+import subprocess, sys, time
+from pathlib import Path
+from uuid import UUID
+from dj_queue.runtime.journal import Journal, Owner
+from dj_queue.store.records import Claim
+journal = Journal.open(Path(sys.argv[1]), Owner("database", "default", "parent"), capacity=8)
+child = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[2], str(journal.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+)
+for token, each in enumerate(sys.argv[3:], start=1):
+    place = journal.reserve(Claim(UUID(each), token))
+    child.stdin.write(f"{each} {token} {place}\\n".encode())
+    child.stdin.flush()
+    child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+# Notes each job that it is told, except the first.
+_CHILD = """
+import sys, time
+from pathlib import Path
+from uuid import UUID
+from dj_queue.runtime.journal import Share
+from dj_queue.store.records import Claim
+share = Share(Path(sys.argv[1]))
+for line in sys.stdin:
+    job_id, token, place = line.split()
+    if token != "1":
+        share.noting(Claim(UUID(job_id), int(token)), int(place))()
+    print("noted", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def family(tmp_path, claims):
+    """A process with a child that has noted all but the first of three jobs; and the child's pid."""
+    ids = [str(claim.id) for claim in claims[:3]]
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(tmp_path), _CHILD, *ids],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        process.child = psutil.Process(int(process.stdout.readline()))
+        yield process
+        process.kill()
+        process.child.kill()
+
+
+def test_a_child_notes_what_it_begins_and_what_is_only_reserved_has_not_begun(
+    tmp_path, family, claims
+):
+    assert journal.begun_of(tmp_path, "parent") == set(claims[1:3])
+
+
+def test_of_a_killed_process_it_is_not_orphaned_while_a_child_could_begin_something(
+    tmp_path, family, claims
+):
+    family.kill()
+    family.wait(10)
+    with journal.orphaned(found(tmp_path)) as orphan:
+        assert orphan is None
+
+    family.child.kill()
+
+    def is_orphaned():
+        with journal.orphaned(found(tmp_path)) as orphan:
+            return orphan is not None and orphan.begun == set(claims[1:3])
+
+    wait_until(is_orphaned)
 
 
 def test_only_one_recovers_it(tmp_path, other):
