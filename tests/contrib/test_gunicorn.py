@@ -140,6 +140,22 @@ def test_interrupting_lets_running_jobs_end_too(tmp_path, kind, number):
     assert_nothing_is_lost(40)
 
 
+def test_a_worker_that_is_killed_because_it_ignores_an_interrupted_arbiter_loses_no_job(tmp_path):
+    """UvicornWorker does not end at SIGQUIT, which is what the arbiter makes of SIGINT."""
+    arguments, options = ["--graceful-timeout=8"], {"workers": [{"threads": 2}]}
+    kind = "uvicorn_worker.UvicornWorker"
+    with gunicorn(tmp_path / "log", *arguments, kind=kind, shutdown_timeout=2, **options) as server:
+        the_runtime()
+        ids = server.enqueue(SLEEP, 0.2, count=200)
+        wait_until(lambda: _done(ids).count() >= 4)
+
+        assert server.stop(signal.SIGINT) == 0
+        assert "was sent SIGKILL" in server.output
+
+    assert ReadyExecution.objects.exists()
+    assert_nothing_is_lost(200)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_that_comes_again_while_it_is_handled_is_not_handled_twice(tmp_path, number):
     """Gunicorn's handler takes a lock, and would wait for itself."""
