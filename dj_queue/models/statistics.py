@@ -1,4 +1,4 @@
-"""What has run: counts and histograms by minute, queue and task, which outlive jobs and processes."""
+"""What has run: counts and histograms by minute, hour, queue and task, which outlive jobs and processes."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -10,20 +10,29 @@ the last column what took longer than all of them."""
 TOTALS = 0
 """In place of a minute: everything since the table was made. Such rows are never removed."""
 
+
+def hour_of(minute: int) -> int:
+    """In place of a minute: all of the hour that *minute* lies in, hours since 1970 as a negative number.
+
+    In this way each kind of row is a range of the key, and a week is 168 hours instead of 10,080 minutes.
+    """
+    return -(minute // 60)
+
+
 OTHER_TASKS = "other"
 """In place of a task's path, where a process has counted too many different ones, or for a very long one."""
 
 
 class Statistic(models.Model):
-    """Attempts of one task in one queue that ended in one minute.
+    """Attempts of one task in one queue that ended in one minute, in one hour, or ever.
 
-    Processes add to a row what they have counted in memory, every few seconds. A minute is also in the row
-    of the totals, so counters never go down when old minutes are removed.
+    Processes add to a row what they have counted in memory, every few seconds. What is in the row of a minute
+    is also in those of its hour and of the totals, so counters never go down when old minutes are removed.
     """
 
     backend_alias = models.CharField(max_length=64)
     minute = models.BigIntegerField()
-    """Minutes since 1970 in UTC, by the database's clock; or `TOTALS`."""
+    """Minutes since 1970 in UTC, by the database's clock; or `hour_of` one; or `TOTALS`."""
     queue_name = models.CharField(max_length=64)
     task_path = models.CharField(max_length=255)
     """A task's path, or `OTHER_TASKS`."""
@@ -69,7 +78,7 @@ class Statistic(models.Model):
         verbose_name = _("statistic")
         verbose_name_plural = _("statistics")
         constraints = [
-            # The row to add to; the totals of a backend; and the minutes of a backend from one on.
+            # The row to add to; the totals of a backend; and its minutes or hours from one on.
             models.UniqueConstraint(
                 fields=["backend_alias", "minute", "queue_name", "task_path"],
                 name="djq_statistic_key",

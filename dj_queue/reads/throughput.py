@@ -1,6 +1,7 @@
 """What has run and for how long, from the table of statistics; never from the jobs themselves.
 
-See `dj_queue.models.statistics`. Answers are behind by up to the ten seconds in which processes write.
+See `dj_queue.models.statistics`. Answers are behind by up to the ten seconds in which processes write. Of a
+long time the whole hours are read, and single minutes where it begins: a week costs little more than an hour.
 """
 
 from collections.abc import Mapping
@@ -8,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 
 from dj_queue.models import Statistic
-from dj_queue.models.statistics import BOUNDS, TOTALS
+from dj_queue.models.statistics import BOUNDS, TOTALS, hour_of
 
 _BUCKETS = len(BOUNDS) + 1
 _DURATIONS = tuple(f"duration_{number}" for number in range(_BUCKETS))
@@ -119,15 +120,26 @@ def by_minute(
     task_path: str | None = None,
     step: timedelta = timedelta(minutes=1),
 ) -> list[tuple[datetime, Throughput]]:
-    """What ended in each *step* (whole minutes) from *since* to *until*, those without anything included."""
+    """What ended in each *step* from that of *since* to that of *until*, those without anything included.
+
+    A step has whole minutes. If it has whole hours, those are read, and begin with the step of *since*.
+    """
     minutes = max(1, int(step.total_seconds()) // 60)
     first = minute_of(since) // minutes * minutes
-    rows = _since(database, backend_alias, since, queue_name)
+    rows = _rows(database, backend_alias, queue_name)
     if task_path is not None:
         rows = rows.filter(task_path=task_path)
-    steps = rows.annotate(step=F("minute") - F("minute") % minutes).values("step")
+    if minutes % 60:
+        rows, unit, number = rows.filter(minute__gte=max(first, 1)), 1, F("minute")
+    else:
+        rows, unit, number = (
+            rows.filter(minute__lte=hour_of(first), minute__lt=TOTALS),
+            60,
+            -F("minute"),
+        )
+    steps = rows.annotate(step=number - number % (minutes // unit)).values("step")
     found = {
-        int(row["step"]): Throughput.of_row(_unnamed(row))
+        int(row["step"]) * unit: Throughput.of_row(_unnamed(row))
         for row in steps.annotate(**_named()).order_by("step")
     }
     return [
@@ -156,12 +168,17 @@ def _grouped(
 def _since(
     database: str, backend_alias: str, since: datetime, queue_name: str | None
 ) -> QuerySet[Statistic]:
-    rows = _rows(database, backend_alias).filter(minute__gte=minute_of(since), minute__gt=TOTALS)
+    """The minutes up to the next whole hour, and the hours from then on."""
+    first = max(minute_of(since), 1)
+    next_hour = -(-first // 60) * 60
+    minutes = Q(minute__gte=first, minute__lt=next_hour)
+    hours = Q(minute__lte=hour_of(next_hour))
+    return _rows(database, backend_alias, queue_name).filter(minutes | hours)
+
+
+def _rows(database: str, backend_alias: str, queue_name: str | None = None) -> QuerySet[Statistic]:
+    rows = Statistic.objects.using(database).filter(backend_alias=backend_alias)
     return rows if queue_name is None else rows.filter(queue_name=queue_name)
-
-
-def _rows(database: str, backend_alias: str) -> QuerySet[Statistic]:
-    return Statistic.objects.using(database).filter(backend_alias=backend_alias)
 
 
 # Django does not take the name of a column for a sum.

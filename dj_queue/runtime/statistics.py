@@ -13,7 +13,7 @@ from itertools import batched, chain
 
 from dj_queue import events
 from dj_queue.config import BackendConfig
-from dj_queue.models.statistics import BOUNDS, OTHER_TASKS, TOTALS
+from dj_queue.models.statistics import BOUNDS, OTHER_TASKS, TOTALS, hour_of
 from dj_queue.store import Session
 from dj_queue.store.records import Outcome
 from dj_queue.store.statistics import StatisticRow
@@ -160,10 +160,10 @@ class Statistics:
         if not self._is_wanted:
             return
         tallies = _tallies_of(self._backend_alias)
-        # A minute and its part of the totals go together.
+        # A minute and its part of its hour and of the totals go together.
         left = dict(sorted(tallies.take().items()))
         try:
-            for some in batched(list(left), _ROWS_PER_STATEMENT // 2):
+            for some in batched(list(left), _ROWS_PER_STATEMENT // 3):
                 session.add_statistics(sorted(_rows({key: left[key] for key in some})))
                 for key in some:
                     del left[key]
@@ -172,10 +172,11 @@ class Statistics:
 
 
 def _rows(tallies: Mapping[_Key, Tally]) -> Iterator[StatisticRow]:
-    totals: dict[_Key, Tally] = {}
-    for (_, queue_name, task_path), tally in tallies.items():
-        totals.setdefault((TOTALS, queue_name, task_path), Tally()).add(tally)
-    return (tally.row(key) for key, tally in chain(totals.items(), tallies.items()))
+    sums: dict[_Key, Tally] = {}
+    for (minute, queue_name, task_path), tally in tallies.items():
+        for longer in (hour_of(minute), TOTALS):
+            sums.setdefault((longer, queue_name, task_path), Tally()).add(tally)
+    return (tally.row(key) for key, tally in chain(sums.items(), tallies.items()))
 
 
 _of_backends: dict[str, Tallies] = {}

@@ -21,6 +21,7 @@ from dj_queue.models import (
     SemaphoreHolder,
     Statistic,
 )
+from dj_queue.models.statistics import TOTALS, hour_of
 
 ADD = "tests.site.tasks.add"
 
@@ -155,19 +156,25 @@ class World:
         RecurringExecution.objects.create(
             task_key="nightly", run_at=self.now - timedelta(days=1), job=jobs["finished"]
         )
-        Statistic.objects.create(
-            backend_alias="default",
-            minute=int(self.now.timestamp()) // 60,
-            queue_name="mail",
-            task_path=ADD,
-            finished=9,
-            failed=1,
-            duration_sum=5.0,
-            duration_3=10,
-            wait_2=10,
-            wait_sum=1.0,
-        )
+        self.ended()
         return jobs
+
+    def ended(self) -> None:
+        """Ten attempts that ended just now, in the statistics."""
+        minute = int(self.now.timestamp()) // 60
+        for row in (minute, hour_of(minute), TOTALS):
+            Statistic.objects.create(
+                backend_alias="default",
+                minute=row,
+                queue_name="mail",
+                task_path=ADD,
+                finished=9,
+                failed=1,
+                duration_sum=5.0,
+                duration_3=10,
+                wait_2=10,
+                wait_sum=1.0,
+            )
 
     @staticmethod
     def _copied(job: Job) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """What has run is counted in the table of statistics, once, and for good."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import Max
 from django.utils import timezone
 
 from dj_queue import events
 from dj_queue.config import load_backend_config
 from dj_queue.ids import new_job_id
 from dj_queue.models import Statistic
-from dj_queue.models.statistics import OTHER_TASKS, TOTALS
+from dj_queue.models.statistics import OTHER_TASKS, TOTALS, hour_of
 from dj_queue.operations.statistics import clear_statistics
 from dj_queue.runtime import statistics
 from dj_queue.runtime.recovery import Recovery
@@ -79,14 +81,14 @@ def row(**key):
     return Statistic.objects.get(**{"minute": TOTALS, **key})
 
 
-def test_attempts_are_counted_by_minute_queue_and_task(counting, session):
+def test_attempts_are_counted_by_minute_hour_queue_and_task(counting, session):
     ended(attempt(), attempt(failed=True), attempt(task="app.tasks.two"), attempt(queue="mail"))
 
     counting.write(session)
 
     assert set(Statistic.objects.values_list("minute", "queue_name", "task_path")) == {
         (minute, queue, task)
-        for minute in (TOTALS, MINUTE)
+        for minute in (TOTALS, hour_of(MINUTE), MINUTE)
         for queue, task in (
             ("default", "app.tasks.one"),
             ("default", "app.tasks.two"),
@@ -95,6 +97,20 @@ def test_attempts_are_counted_by_minute_queue_and_task(counting, session):
     }
     both = row(minute=MINUTE, queue_name="default", task_path="app.tasks.one")
     assert (both.finished, both.failed, both.retried) == (1, 1, 0)
+
+
+def test_minutes_add_up_to_hours(counting, session):
+    for minutes in (0, 59, 60):
+        later = NOON + timedelta(minutes=minutes)
+        outcome = attempt()
+        ended(dataclasses.replace(outcome, started_at=later, finished_at=later))
+    counting.write(session)
+
+    hours = Statistic.objects.filter(minute__lt=TOTALS).order_by("-minute")
+    assert list(hours.values_list("minute", "finished")) == [
+        (hour_of(MINUTE), 2),
+        (hour_of(MINUTE) - 1, 1),
+    ]
 
 
 def test_rows_grow_by_what_is_added(session):
@@ -247,21 +263,41 @@ def minutes_ago(number):
 def test_old_minutes_go_and_totals_stay():
     minutes_ago(30)
     young = minutes_ago(10)
-    Statistic.objects.create(
-        backend_alias="default", minute=TOTALS, queue_name="default", task_path="t", finished=2
-    )
+    this_hour = hour_of(int(timezone.now().timestamp()) // 60)
+    for kept in (TOTALS, this_hour):
+        Statistic.objects.create(
+            backend_alias="default", minute=kept, queue_name="default", task_path="t", finished=2
+        )
 
     assert clear_statistics(older_than=20 * 60) == 1
     assert clear_statistics(older_than=20 * 60) == 0
 
     left = Statistic.objects.filter(backend_alias="default")
-    assert set(left.values_list("minute", flat=True)) == {TOTALS, young}
+    assert set(left.values_list("minute", flat=True)) == {TOTALS, this_hour, young}
     assert Statistic.objects.filter(backend_alias="other").count() == 2
 
 
+def test_old_hours_go_when_they_are_over():
+    now = timezone.now()
+    for hours in range(6):
+        minute = int((now - timedelta(hours=hours)).timestamp()) // 60
+        Statistic.objects.create(
+            backend_alias="default", minute=hour_of(minute), queue_name="default", task_path="t"
+        )
+
+    assert clear_statistics(older_than=3 * 3600) == 2
+
+    first_kept = int((now - timedelta(hours=3)).timestamp()) // 60
+    kept = Statistic.objects.aggregate(oldest=Max("minute"))["oldest"]
+    assert kept == hour_of(first_kept)
+
+
 def test_they_go_in_batches():
-    for number in range(20, 25):
-        minutes_ago(number)
+    for number in range(20, 24):
+        oldest = minutes_ago(number)
+    Statistic.objects.create(
+        backend_alias="default", minute=hour_of(oldest) + 1, queue_name="default", task_path="t"
+    )
 
     assert [clear_statistics(older_than=60, batch_size=3) for _ in range(3)] == [3, 2, 0]
 

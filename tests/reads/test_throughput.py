@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import F
 
 from dj_queue.models import Statistic
-from dj_queue.models.statistics import BOUNDS, TOTALS
+from dj_queue.models.statistics import BOUNDS, TOTALS, hour_of
 from dj_queue.reads import throughput
 from dj_queue.reads.throughput import Histogram, Throughput
 
@@ -15,10 +16,14 @@ EVER = None
 
 
 def add(minute, *, queue="default", task="t", backend="default", **numbers):
-    at = TOTALS if minute is EVER else MINUTE + minute
-    return Statistic.objects.create(
-        backend_alias=backend, minute=at, queue_name=queue, task_path=task, **numbers
-    )
+    """Something that ended in a minute from `NOON` on, in the row of that and in the row of its hour."""
+    at = MINUTE + (minute or 0)
+    for row in [TOTALS] if minute is EVER else [at, hour_of(at)]:
+        key = {"backend_alias": backend, "minute": row, "queue_name": queue, "task_path": task}
+        kept, _ = Statistic.objects.get_or_create(**key)
+        Statistic.objects.filter(pk=kept.pk).update(
+            **{name: F(name) + number for name, number in numbers.items()}
+        )
 
 
 def histogram(**counts):
@@ -56,6 +61,37 @@ def test_a_window_is_summed_up_by_task_and_by_queue():
     assert {name: found.ended for name, found in by_queue.items()} == {"default": 5, "mail": 3}
     of_mail = throughput.by_task("default", "default", NOON, queue_name="mail")
     assert {task: found.finished for task, found in of_mail.items()} == {"t": 2}
+
+
+def test_a_window_that_begins_within_an_hour_counts_from_that_minute_on():
+    for minute, number in ((-1, 1), (29, 2), (30, 4), (59, 8), (60, 16), (200, 32)):
+        add(minute, finished=number)
+
+    def since(minute):
+        found = throughput.by_task("default", "default", NOON + timedelta(minutes=minute))
+        return found["t"].finished
+
+    assert since(30) == 4 + 8 + 16 + 32
+    assert since(0) == 2 + 4 + 8 + 16 + 32
+    assert since(60) == 16 + 32
+    assert since(-1) == 1 + 2 + 4 + 8 + 16 + 32
+
+
+def test_a_series_of_hours_reads_the_rows_of_hours():
+    for minute, number in ((-1, 1), (0, 2), (59, 4), (60, 8), (200, 16), (24 * 60, 32)):
+        add(minute, finished=number, wait_2=number)
+
+    def series(hours):
+        found = throughput.by_minute(
+            "default", "default", NOON, NOON + timedelta(hours=5), step=timedelta(hours=hours)
+        )
+        return [
+            ((at - NOON) / timedelta(hours=1), each.finished, each.waits.count)
+            for at, each in found
+        ]
+
+    assert series(1) == [(0, 6, 6), (1, 8, 8), (2, 0, 0), (3, 16, 16), (4, 0, 0), (5, 0, 0)]
+    assert series(3) == [(0, 14, 14), (3, 16, 16)]
 
 
 def test_a_series_has_every_step_and_the_empty_ones_too():

@@ -18,10 +18,11 @@ class Span:
     """Between two points of a chart."""
 
 
+# From a day on in whole hours, which are rows of their own.
 SPANS = {
     "1h": Span("1h", timedelta(hours=1), timedelta(minutes=1)),
     "6h": Span("6h", timedelta(hours=6), timedelta(minutes=6)),
-    "24h": Span("24h", timedelta(hours=24), timedelta(minutes=30)),
+    "24h": Span("24h", timedelta(hours=24), timedelta(hours=1)),
     "7d": Span("7d", timedelta(days=7), timedelta(hours=3)),
 }
 
