@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from dj_queue.admin.permissions import Allowed, may
 from dj_queue.config import BackendConfig, backend_config, configured_backend_aliases
 from dj_queue.store import store_for
-from dj_queue.store.shared import django_time
+from dj_queue.store.shared import django_time, from_column
 
 _DASHBOARD = "admin:dj_queue_dashboard_"
 
@@ -57,6 +57,11 @@ class Page:
     def now(self) -> datetime:
         """The database's clock, as models have times."""
         return cast("datetime", django_time(store_for(self.database).now()))
+
+    @property
+    def aware_now(self) -> datetime:
+        """The same, aware in any case."""
+        return cast("datetime", from_column(self.now))
 
     def may(self, action: str) -> bool:
         """Whether who asks may do *action*."""

@@ -1,14 +1,15 @@
 """How many jobs are in each state, at a cost that does not grow with their number.
 
 Up to `EXACT` rows are counted; for more, the planner of the database is asked how many it expects, and the
-answer is marked as an estimate. (SQLite has no such planner and counts them all, which it does fast.)
+answer is marked as an estimate, and kept for some seconds: see `dj_queue.reads.kept`. (SQLite has no such
+planner and counts them all, which it does fast.)
 Failed and running jobs have no queue in their own row: of these the oldest `SAMPLE` are looked up, and
 what is beyond is taken to be spread over the queues in the same way. Finished jobs are never counted here:
 see `dj_queue.reads.throughput`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import batched
 from typing import Any, NamedTuple, cast
@@ -23,6 +24,7 @@ from dj_queue.models import (
     ReadyExecution,
     ScheduledExecution,
 )
+from dj_queue.reads.kept import Kept
 from dj_queue.states import Executor, JobState
 from dj_queue.store import store_for
 from dj_queue.store.shared import from_column
@@ -45,6 +47,8 @@ _TABLES = {
     JobState.SCHEDULED: "dj_queue_scheduled_executions",
     JobState.BLOCKED: "dj_queue_blocked_executions",
 }
+WAITING = tuple(_TABLES)
+"""The states that have their queue, and an index by it, in their own rows."""
 
 
 class Count(NamedTuple):
@@ -65,15 +69,48 @@ class Failure(NamedTuple):
     oldest_over_retention: datetime | None
 
 
+_estimates: Kept[tuple[str, str, JobState, str], Count] = Kept()
+
+
 def waiting(config: BackendConfig, names: Sequence[str]) -> dict[JobState, dict[str, Count]]:
     """Ready, scheduled and blocked jobs of each queue in *names*; queues without any are left out."""
-    found: dict[JobState, dict[str, Count]] = {state: {} for state in _TABLES}
-    parts = [(state, name) for name in names for state in _TABLES]
-    for some in batched(parts, _PARTS):
-        for (state, name), number in zip(some, _capped(config, some), strict=True):
-            if number:
-                found[state][name] = _beyond(config, state, name, number)
+    place = (config.options.database_alias, config.alias)
+    parts = [(state, name) for name in names for state in WAITING]
+    known = _estimates.known((*place, *part) for part in parts)
+    counts = {key[2:]: count for key, count in known.items()}
+    asked = capped(config, [part for part in parts if part not in counts], EXACT)
+    counts |= {part: _beyond(config, *part, number) for part, number in asked.items()}
+    _estimates.keep({(*place, *part): counts[part] for part in asked if not counts[part].is_exact})
+    found: dict[JobState, dict[str, Count]] = {state: {} for state in WAITING}
+    for state, name in parts:
+        if counts[state, name].number:
+            found[state][name] = counts[state, name]
     return found
+
+
+def capped(
+    config: BackendConfig, parts: Iterable[tuple[JobState, str]], limit: int
+) -> dict[tuple[JobState, str], int]:
+    """How many jobs are in each state and queue of *parts*, but not more than one above *limit*.
+
+    One statement for every hundred. The states are those of `WAITING`.
+    """
+    found: dict[tuple[JobState, str], int] = {}
+    for some in batched(parts, _PARTS):
+        # A derived table with a LIMIT of its own is what all four databases stop counting at.
+        statement = " UNION ALL ".join(
+            f"SELECT {place} AS place, count(*) AS number FROM (SELECT 1 AS one FROM {_TABLES[state]} "
+            f"WHERE backend_alias = %s AND queue_name = %s LIMIT {limit + 1}) part_{place}"
+            for place, (state, _) in enumerate(some)
+        )
+        parameters = [value for _, name in some for value in (config.alias, name)]
+        found |= {some[place]: number for place, number in _rows(config, statement, parameters)}
+    return found
+
+
+def forget() -> None:
+    """Count and estimate anew: this process has just changed much."""
+    _estimates.forget()
 
 
 def running(config: BackendConfig) -> dict[str, Count]:
@@ -189,18 +226,6 @@ def _heads(config: BackendConfig, lanes: Sequence[_Lane]) -> Iterator[tuple[int,
         parameters += [config.alias, lane.queue_name, lane.executor]
         parameters += [] if lane.below is None else [lane.below]
     yield from _rows(config, " UNION ALL ".join(parts), parameters)
-
-
-def _capped(config: BackendConfig, parts: Sequence[tuple[JobState, str]]) -> Iterator[int]:
-    """How many rows there are for each part, but not more than one above `EXACT`."""
-    statement = " UNION ALL ".join(
-        f"SELECT {place} AS place, count(*) AS number FROM (SELECT 1 AS one FROM {_TABLES[state]} "
-        f"WHERE backend_alias = %s AND queue_name = %s LIMIT {EXACT + 1}) part_{place}"
-        for place, (state, _) in enumerate(parts)
-    )
-    parameters = [value for _, name in parts for value in (config.alias, name)]
-    for _, number in sorted(_rows(config, statement, parameters)):
-        yield number
 
 
 def _beyond(config: BackendConfig, state: JobState, name: str, number: int) -> Count:

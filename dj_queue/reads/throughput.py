@@ -4,12 +4,12 @@ See `dj_queue.models.statistics`. Answers are behind by up to the ten seconds in
 long time the whole hours are read, and single minutes where it begins: a week costs little more than an hour.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from dj_queue.models import Statistic
 from dj_queue.models.statistics import BOUNDS, TOTALS, hour_of
@@ -130,22 +130,30 @@ def by_minute(
     if task_path is not None:
         rows = rows.filter(task_path=task_path)
     if minutes % 60:
-        rows, unit, number = rows.filter(minute__gte=max(first, 1)), 1, F("minute")
+        rows = rows.filter(minute__gte=max(first, 1))
     else:
-        rows, unit, number = (
-            rows.filter(minute__lte=hour_of(first), minute__lt=TOTALS),
-            60,
-            -F("minute"),
-        )
-    steps = rows.annotate(step=number - number % (minutes // unit)).values("step")
-    found = {
-        int(row["step"]) * unit: Throughput.of_row(_unnamed(row))
-        for row in steps.annotate(**_named()).order_by("step")
-    }
+        rows = rows.filter(minute__lte=hour_of(first), minute__lt=TOTALS)
+    found = _stepwise(rows, minutes)
     return [
         (moment_of(minute), found.get(minute, NOTHING))
         for minute in range(first, minute_of(until) + 1, minutes)
     ]
+
+
+def _stepwise(rows: QuerySet[Statistic], minutes: int) -> dict[int, Throughput]:
+    """The sums of *rows*, of minutes or of hours, by the first minute of their step."""
+    sums: dict[int, dict[str, Any]] = {}
+    # Grouped as they stand in the index, and put together here. A step is an expression, of which PostgreSQL
+    # knows no order: it sorted 14,000 wide rows on disk for six hours.
+    grouped: Iterable[Any] = rows.values("minute").annotate(**_named()).order_by("minute")
+    for row in grouped:
+        number = row.pop("minute")
+        minute = number if number > TOTALS else -number * 60
+        kept = sums.setdefault(minute - minute % minutes, row)
+        if kept is not row:
+            for name, value in row.items():
+                kept[name] += value
+    return {minute: Throughput.of_row(_unnamed(row)) for minute, row in sums.items()}
 
 
 def minute_of(moment: datetime) -> int:

@@ -18,18 +18,15 @@ from dj_queue.checks import check_backend
 from dj_queue.models import FailedExecution, Job, Pause, Process, RecurringTask, Semaphore
 from dj_queue.reads.health import leaders, problems
 from dj_queue.selectors import QueueSelection
-from dj_queue.store.shared import from_column
 
 
 def diagnostics(page: Page) -> HttpResponse:
     """`dj_queue_dashboard_diagnostics`."""
     alias = page.config.alias
     age = timedelta(seconds=page.config.options.process_alive_threshold)
-    now = from_column(page.now)
-    assert now is not None  # noqa: S101
     context = {
         "versions": list(_versions(page)),
-        "problems": list(problems(page.database, alias, now=now, max_age=age)),
+        "problems": list(problems(page.database, alias, now=page.aware_now, max_age=age)),
         "leaders": list(leaders(page.database, alias)),
         "checks": check_backend(alias),
         "tables": table_sizes(page.database),

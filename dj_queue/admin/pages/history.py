@@ -9,14 +9,12 @@ from django.utils.translation import gettext as _
 from dj_queue.admin.actions import actions_for
 from dj_queue.admin.page import Page
 from dj_queue.admin.queries import spans
-from dj_queue.admin.queries.backlog import FAILED_WINDOW, newest_failures
-from dj_queue.admin.queries.failures import grouped
+from dj_queue.admin.queries.failures import WINDOW, grouped, read_failures
 from dj_queue.admin.sections import section
 from dj_queue.models.statistics import OTHER_TASKS
 from dj_queue.reads import throughput
 from dj_queue.reads.throughput import Throughput
 from dj_queue.states import JobState
-from dj_queue.store.shared import from_column
 
 _GROUPS: dict[str, Any] = {
     "error": lambda row: row.error,
@@ -74,15 +72,14 @@ class TaskRow:
 
 def failures(page: Page) -> HttpResponse:
     """`dj_queue_dashboard_failures`."""
-    found, is_capped = newest_failures(page.config)
-    now = from_column(page.now)
-    assert now is not None  # noqa: S101
-    groups = section("failures", grouped(found, now), _GROUPS, page.request.GET, size=50)
+    found = read_failures(page.config, page.aware_now)
+    rows = grouped(page.database, found.counts)
+    groups = section("failures", rows, _GROUPS, page.request.GET, size=50)
     context = {
         "groups": groups,
-        "window": FAILED_WINDOW,
-        "is_capped": is_capped,
-        "count": len(found),
+        "window": WINDOW,
+        "is_capped": found.is_capped,
+        "count": found.total,
         "group_actions": [each for each in actions_for(JobState.FAILED) if page.may(each.name)],
         "action_url": page.url("jobs_action"),
     }
@@ -92,9 +89,7 @@ def failures(page: Page) -> HttpResponse:
 def tasks(page: Page) -> HttpResponse:
     """`dj_queue_dashboard_tasks`."""
     span = spans.chosen(page.request.GET.get("span"))
-    now = from_column(page.now)
-    assert now is not None  # noqa: S101
-    found = throughput.by_task(page.database, page.config.alias, now - span.length)
+    found = throughput.by_task(page.database, page.config.alias, page.aware_now - span.length)
     busiest = sorted(found.items(), key=lambda item: -item[1].ended)
     rows = section("tasks", [TaskRow(*item) for item in busiest], _TASKS, page.request.GET, size=50)
     links = []

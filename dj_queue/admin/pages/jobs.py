@@ -34,7 +34,7 @@ def jobs(page: Page) -> HttpResponse:
         wanted = JobFilter.read(page.request.GET.dict())
     except ValueError as error:
         raise Http404(str(error)) from None
-    backlog = read_backlog(page.config)
+    backlog = read_backlog(page.config, page.aware_now)
     return page.render("jobs", "jobs", _("Jobs"), job_table(page, wanted, backlog))
 
 

@@ -45,7 +45,7 @@ class Card:
 
 def overview(page: Page) -> HttpResponse:
     """`dj_queue_dashboard_changelist`."""
-    backlog = read_backlog(page.config)
+    backlog = read_backlog(page.config, page.aware_now)
     span = spans.chosen(page.request.GET.get("span"))
     history = spans.series(page.config, backlog.now, span)
     leading = leaderships(page)
@@ -54,9 +54,9 @@ def overview(page: Page) -> HttpResponse:
         "cards": list(_cards(page, backlog, history, span)),
         "facts": list(_facts(page, backlog)),
         "queues": queue_section(page, backlog),
-        "failures": grouped(backlog.failures, backlog.now)[:5],
+        "failures": grouped(page.database, backlog.failures.counts)[:5],
         "recurring": recurring_section(page, backlog.recurring, size=5),
-        "families": families(backlog, leading)[:10],
+        "families": families(backlog.processes, leading, backlog.now, backlog.threshold)[:10],
         "charts": charts.history(history, span),
         "spans": _span_links(page, span),
     }
@@ -112,7 +112,7 @@ def _paused(backlog: Backlog) -> Iterator[str]:
 
 
 def _failing(backlog: Backlog) -> Iterator[str]:
-    recent = sum(group.last_hour for group in grouped(backlog.failures, backlog.now))
+    recent = backlog.failures.last_hour
     if recent:
         yield ngettext(
             "%(count)s job failed in the last hour.",
@@ -134,7 +134,7 @@ def _cards(page: Page, backlog: Backlog, history: spans.Series, span: spans.Span
     for state, label in ((JobState.SCHEDULED, _("Scheduled")), (JobState.BLOCKED, _("Blocked"))):
         yield Card(label, str(backlog.total(state)), page.url("jobs", state=state))
     failed = backlog.total("failed")
-    day = sum(group.last_day for group in grouped(backlog.failures, backlog.now))
+    day = backlog.failures.last_day
     note = _("%(count)s in 24 h") % {"count": day}
     yield Card(_("Failed"), str(failed), page.url("failures"), note, "bad" if failed else "")
     paused = sum(line.paused_since is not None for line in backlog.queues)

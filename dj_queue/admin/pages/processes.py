@@ -1,14 +1,14 @@
 """Who runs here: processes with their parts, who leads, and what each worker does."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 
 from dj_queue.admin.page import Page
-from dj_queue.admin.queries.backlog import Backlog, is_live, read_backlog
+from dj_queue.admin.queries.backlog import is_live, read_processes
 from dj_queue.models import ClaimedExecution, Leadership, Process
 from dj_queue.store.shared import from_column
 
@@ -50,16 +50,18 @@ class Family:
         return f"{self.head.row.hostname}:{self.head.row.pid}"
 
 
-def families(backlog: Backlog, leaders: list[Leadership]) -> list[Family]:
+def families(
+    processes: list[Process], leaders: list[Leadership], now: datetime, threshold: timedelta
+) -> list[Family]:
     """The processes of the backend, the newest first, with who leads."""
     leading = {
         row.process_name: row.role
         for row in leaders
-        if row.expires_at is None or from_column(row.expires_at) > backlog.now  # type: ignore[operator]
+        if row.expires_at is None or from_column(row.expires_at) > now  # type: ignore[operator]
     }
     parts = {
-        row.pk: Part(row, is_live(row, backlog.now, backlog.threshold), leading.get(row.name, ""))
-        for row in backlog.processes
+        row.pk: Part(row, is_live(row, now, threshold), leading.get(row.name, ""))
+        for row in processes
     }
     found = {
         key: Family(part, []) for key, part in parts.items() if part.row.supervisor_id not in parts
@@ -78,14 +80,14 @@ def leaderships(page: Page) -> list[Leadership]:
 
 def processes(page: Page) -> HttpResponse:
     """`dj_queue_dashboard_processes`."""
-    backlog = read_backlog(page.config)
     leaders = leaderships(page)
-    found = families(backlog, leaders)
+    threshold = timedelta(seconds=page.config.options.process_alive_threshold)
+    found = families(read_processes(page.config), leaders, page.aware_now, threshold)
     _give_running(page, found)
     context = {
         "families": found,
         "leaderships": leaders,
-        "lost_after": timedelta(seconds=page.config.options.process_alive_threshold),
+        "lost_after": threshold,
     }
     return page.render("processes", "processes", _("Processes"), context)
 

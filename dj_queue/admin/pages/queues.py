@@ -53,7 +53,7 @@ def queue_section(
 
 def queues(page: Page) -> HttpResponse:
     """`dj_queue_dashboard_queues`."""
-    backlog = read_backlog(page.config)
+    backlog = read_backlog(page.config, page.aware_now)
     hour = spans.SPANS["1h"]
     ended = throughput.by_queue(page.database, page.config.alias, backlog.now - hour.length)
     for name in ended:
@@ -72,7 +72,7 @@ def queue(page: Page, queue_name: str) -> HttpResponse:
         raise Http404(str(error)) from None
     if "state" not in page.request.GET:
         wanted = JobFilter.read({**wanted.query, "state": JobState.READY})
-    backlog = read_backlog(page.config)
+    backlog = read_backlog(page.config, page.aware_now, queue_name)
     span = spans.chosen(page.request.GET.get("span"))
     history = spans.series(page.config, backlog.now, span, queue_name)
     line = backlog.queue(queue_name)

@@ -3,9 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from dj_queue.admin.queries.backlog import Failure
+from django.db import connections
+
+from dj_queue.admin.queries.moments import read_moment, write_moment
+from dj_queue.config import BackendConfig
+from dj_queue.models import FailedExecution
+from dj_queue.wording import Count
+
+WINDOW = 2000
+"""Failed jobs that are looked at, the newest; each costs a look at its job."""
 
 
 @dataclass(slots=True)
@@ -34,17 +42,121 @@ class FailureGroup:
         return self.task_path.rpartition(".")[2]
 
 
-def grouped(failures: Iterable[Failure], now: datetime) -> list[FailureGroup]:
-    """*failures* (the newest first) by error and task, the most frequent first."""
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """Failed jobs with the same error, task and queue."""
+
+    error: str
+    task_path: str
+    queue_name: str
+    count: int
+    last_hour: int
+    last_day: int
+    first_at: datetime
+    last_at: datetime
+    newest: int
+    """The key of the row of the newest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The newest failed jobs of a backend, `WINDOW` at the most, counted by the database."""
+
+    counts: list[FailureCount]
+    is_capped: bool
+    """Whether there are more than were looked at."""
+
+    @property
+    def total(self) -> int:
+        """How many were looked at."""
+        return min(WINDOW, sum(each.count for each in self.counts))
+
+    @property
+    def by_queue(self) -> dict[str, Count]:
+        """How many there are in each queue."""
+        numbers: dict[str, int] = {}
+        for each in self.counts:
+            numbers[each.queue_name] = numbers.get(each.queue_name, 0) + each.count
+        return {
+            name: Count(min(number, WINDOW), is_capped=self.is_capped)
+            for name, number in numbers.items()
+        }
+
+    @property
+    def last_hour(self) -> int:
+        """How many of them failed in the last hour."""
+        return sum(each.last_hour for each in self.counts)
+
+    @property
+    def last_day(self) -> int:
+        """How many of them failed in the last 24 hours."""
+        return sum(each.last_day for each in self.counts)
+
+
+def read_failures(config: BackendConfig, now: datetime) -> Failures:
+    """The newest failed jobs by error, task and queue. One statement, of which sums alone are sent."""
+    database = config.options.database_alias
+    hour, day = (write_moment(database, now - timedelta(hours=hours)) for hours in (1, 24))
+    with connections[database].cursor() as cursor:
+        cursor.execute(_NEWEST.format(limit=WINDOW + 1), [hour, day])
+        rows = cursor.fetchall()
+    mine = [_count(database, row[1:]) for row in rows if row[0] == config.alias]
+    return Failures(mine, sum(row[4] for row in rows) > WINDOW)
+
+
+def grouped(database: str, failures: Iterable[FailureCount]) -> list[FailureGroup]:
+    """*failures* by error and task, the most frequent first. One statement for their samples."""
     groups: dict[tuple[str, str], FailureGroup] = {}
+    newest: dict[tuple[str, str], FailureCount] = {}
     for each in failures:
         key = (each.error, each.task_path)
         group = groups.setdefault(key, FailureGroup(*key))
-        group.count += 1
-        group.last_hour += now - each.failed_at < timedelta(hours=1)
-        group.last_day += now - each.failed_at < timedelta(days=1)
-        group.last_at = group.last_at or each.failed_at
-        group.first_at = each.failed_at
-        group.sample = group.sample or each.job_id
+        group.count += each.count
+        group.last_hour += each.last_hour
+        group.last_day += each.last_day
+        group.first_at = min(each.first_at, group.first_at or each.first_at)
+        group.last_at = max(each.last_at, group.last_at or each.last_at)
         group.queues.add(each.queue_name)
-    return sorted(groups.values(), key=lambda group: -group.count)
+        newest[key] = max(each, newest.get(key, each), key=lambda one: (one.last_at, one.newest))
+    ids = _jobs(database, [each.newest for each in newest.values()])
+    for key, group in groups.items():
+        group.sample = ids.get(newest[key].newest)
+    # Those with the same count in one order, whatever the database's, so that a refresh moves nothing.
+    return sorted(groups.values(), key=lambda group: (-group.count, group.error, group.task_path))
+
+
+_NEWEST = """
+    SELECT jobs.backend_alias, failed.exception_class, jobs.task_path, jobs.queue_name, COUNT(*),
+        SUM(CASE WHEN failed.created_at > %s THEN 1 ELSE 0 END),
+        SUM(CASE WHEN failed.created_at > %s THEN 1 ELSE 0 END),
+        MIN(failed.created_at), MAX(failed.created_at), MAX(failed.id)
+    FROM (
+        SELECT id, job_id, exception_class, created_at FROM dj_queue_failed_executions
+        ORDER BY created_at DESC, id DESC LIMIT {limit}
+    ) failed JOIN dj_queue_jobs jobs ON jobs.id = failed.job_id
+    GROUP BY jobs.backend_alias, failed.exception_class, jobs.task_path, jobs.queue_name
+"""
+
+
+def _count(database: str, row: tuple[Any, ...]) -> FailureCount:
+    error, task_path, queue_name, count, last_hour, last_day, first_at, last_at, newest = row
+    return FailureCount(
+        error,
+        task_path,
+        queue_name,
+        int(count),
+        # MySQL adds integers up to decimals.
+        int(last_hour),
+        int(last_day),
+        cast("datetime", read_moment(database, first_at)),
+        cast("datetime", read_moment(database, last_at)),
+        newest,
+    )
+
+
+def _jobs(database: str, keys: list[int]) -> dict[int, Any]:
+    """The ids of the jobs of failed executions with *keys*."""
+    if not keys:
+        return {}
+    rows = FailedExecution.objects.using(database).filter(pk__in=keys)
+    return dict(rows.values_list("pk", "job_id"))

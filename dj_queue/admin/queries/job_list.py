@@ -5,7 +5,7 @@ finished ones are met by walking the key backwards. A filter that no index serve
 `WINDOW` rows; when these are used up the page says so, and goes on from there if somebody wants it to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -121,7 +121,7 @@ class JobPage:
 
 
 def job_page(config: BackendConfig, wanted: JobFilter, after: str = "") -> JobPage:
-    """The page of jobs after the cursor in *after*; at most five statements."""
+    """The page of jobs after the cursor in *after*; mostly two or three statements, never ten."""
     if wanted.id:
         return _single(config, wanted)
     source = SOURCES[wanted.state]
@@ -129,7 +129,7 @@ def job_page(config: BackendConfig, wanted: JobFilter, after: str = "") -> JobPa
     rows = _rows(config, source, wanted)
     found: list[dict[str, Any]] = []
     looked_at, is_end = 0, False
-    for limit in (2 * PAGE, WINDOW):
+    for limit in _limits(found):
         batch = keyset.rows_after(
             rows, source.order, list(_columns(source, wanted).values()), cursor, limit
         )
@@ -150,6 +150,20 @@ def job_page(config: BackendConfig, wanted: JobFilter, after: str = "") -> JobPa
         looked_at,
         is_window_used_up=not is_end and len(found) < PAGE,
     )
+
+
+def _limits(found: Sequence[object]) -> Iterator[int]:
+    """How many rows to look at each time, until *found*, which grows meanwhile, is full.
+
+    At first twice a page; then, by how many of those matched, what should fill the page; and then all that
+    may be looked at: most filters match one of a few, and reading 5000 rows for them is ten times the work.
+    """
+    yield 2 * PAGE
+    if found:
+        needed = 2 * PAGE * (PAGE - len(found)) * 2 // len(found)
+        if needed < WINDOW // 2:
+            yield max(PAGE, needed)
+    yield WINDOW
 
 
 def matching_ids(
