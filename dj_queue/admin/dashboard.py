@@ -23,6 +23,7 @@ from dj_queue.admin.pages.queues import queue, queues
 from dj_queue.admin.pages.recurring import recurring
 from dj_queue.admin.pages.recurring_actions import recurring_action
 from dj_queue.admin.permissions import VIEW, may
+from dj_queue.admin.time_limit import within_time
 
 type View = Callable[..., HttpResponse]
 
@@ -31,16 +32,17 @@ _WRITE = ("POST",)
 
 
 def serve(
-    site: admin.AdminSite, view: View, methods: tuple[str, ...] = _READ
+    site: admin.AdminSite, view: View, name: str, methods: tuple[str, ...] = _READ
 ) -> Callable[..., HttpResponse]:
-    """*view*, which takes a `Page`, as a view of *site*: for staff who may see the dashboard."""
+    """*view*, which takes a `Page`, as the view *name* of *site*: for staff who may see the dashboard."""
 
     def served(request: HttpRequest, **named: Any) -> HttpResponse:
         if request.method not in methods:
             return HttpResponseNotAllowed(methods)
         if not may(request, VIEW):
             raise PermissionDenied
-        return view(Page(site, request), **named)
+        page = Page(site, request)
+        return within_time(page, name, lambda: view(page, **named))
 
     return site.admin_view(served)
 
@@ -55,7 +57,7 @@ class DashboardAdmin(ModelAdmin):
             address: str, view: View, name: str, methods: tuple[str, ...] = _READ
         ) -> URLPattern:
             full = f"dj_queue_dashboard_{name}"
-            return path(address, serve(self.admin_site, view, methods), name=full)
+            return path(address, serve(self.admin_site, view, name, methods), name=full)
 
         return [
             page("", overview, "changelist"),

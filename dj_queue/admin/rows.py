@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 from dj_queue.admin.generic import ModelAdmin, Paginator
 from dj_queue.admin.page import Page
 from dj_queue.admin.permissions import VIEW, may
+from dj_queue.admin.time_limit import rendered, within_time
 from dj_queue.config import backend_config, configured_backend_aliases
 
 _CAP = 10_000
@@ -98,6 +99,16 @@ class RowAdmin(ModelAdmin):
     def perform(self, page: Page, row: Any, name: str) -> HttpResponse:
         """Do what the button called *name* says."""
         raise NotImplementedError
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, unless it takes too long."""
+
+        def listed() -> HttpResponse:
+            return rendered(super(RowAdmin, self).changelist_view(request, extra_context))
+
+        return within_time(self.page(request), "", listed)
 
     def change_view(
         self,

@@ -25,6 +25,7 @@ from dj_queue.admin.permissions import VIEW, VIEW_ARGUMENTS, demand, may
 from dj_queue.admin.queries.backlog import is_live
 from dj_queue.admin.redaction import Redactor
 from dj_queue.admin.rows import BackendFilter, ObjectActions, RowAdmin, config_of
+from dj_queue.admin.time_limit import within_time
 from dj_queue.models import FailedExecution, Pause
 from dj_queue.operations.queues import resume_queue
 from dj_queue.states import JobState
@@ -44,7 +45,8 @@ class JobAdmin(RowAdmin):
         del extra_context
         if not may(request, VIEW):
             raise PermissionDenied
-        return jobs(self.page(request))
+        page = self.page(request)
+        return within_time(page, "jobs", lambda: jobs(page))
 
     def change_view(
         self,
@@ -57,7 +59,8 @@ class JobAdmin(RowAdmin):
         del form_url, extra_context
         if not may(request, VIEW):
             raise PermissionDenied
-        return job(self.page(request), object_id)
+        page = self.page(request)
+        return within_time(page, "jobs", lambda: job(page, object_id))
 
 
 class _FailedBackend(BackendFilter):

@@ -1,8 +1,8 @@
 """How many jobs are in each state, at a cost that does not grow with their number.
 
 Up to `EXACT` rows are counted; for more, the planner of the database is asked how many it expects, and the
-answer is marked as an estimate, and kept for some seconds: see `dj_queue.reads.kept`. (SQLite has no such
-planner and counts them all, which it does fast.)
+answer is marked as an estimate. (SQLite has no such planner and counts them all, which it does fast.) What
+is large is kept for some seconds, counted or estimated: see `dj_queue.reads.kept`.
 Failed and running jobs have no queue in their own row: of these the oldest `SAMPLE` are looked up, and
 what is beyond is taken to be spread over the queues in the same way. Finished jobs are never counted here:
 see `dj_queue.reads.throughput`.
@@ -24,7 +24,7 @@ from dj_queue.models import (
     ReadyExecution,
     ScheduledExecution,
 )
-from dj_queue.reads.kept import Kept
+from dj_queue.reads.kept import LARGE, Kept
 from dj_queue.states import Executor, JobState
 from dj_queue.store import store_for
 from dj_queue.store.shared import from_column
@@ -69,18 +69,18 @@ class Failure(NamedTuple):
     oldest_over_retention: datetime | None
 
 
-_estimates: Kept[tuple[str, str, JobState, str], Count] = Kept()
+_large: Kept[tuple[str, str, JobState, str], Count] = Kept()
 
 
 def waiting(config: BackendConfig, names: Sequence[str]) -> dict[JobState, dict[str, Count]]:
     """Ready, scheduled and blocked jobs of each queue in *names*; queues without any are left out."""
     place = (config.options.database_alias, config.alias)
     parts = [(state, name) for name in names for state in WAITING]
-    known = _estimates.known((*place, *part) for part in parts)
+    known = _large.known((*place, *part) for part in parts)
     counts = {key[2:]: count for key, count in known.items()}
     asked = capped(config, [part for part in parts if part not in counts], EXACT)
     counts |= {part: _beyond(config, *part, number) for part, number in asked.items()}
-    _estimates.keep({(*place, *part): counts[part] for part in asked if not counts[part].is_exact})
+    _large.keep({(*place, *part): counts[part] for part in asked if counts[part].number >= LARGE})
     found: dict[JobState, dict[str, Count]] = {state: {} for state in WAITING}
     for state, name in parts:
         if counts[state, name].number:
@@ -110,7 +110,7 @@ def capped(
 
 def forget() -> None:
     """Count and estimate anew: this process has just changed much."""
-    _estimates.forget()
+    _large.forget()
 
 
 def running(config: BackendConfig) -> dict[str, Count]:

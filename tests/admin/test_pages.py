@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from dj_queue.admin.queries import counting, failures, job_list
-from dj_queue.models import FailedExecution, Pause, Process
+from dj_queue.models import FailedExecution, PastPause, Pause, Process
 
 PAGES = (
     "changelist",
@@ -208,6 +208,22 @@ def test_counts_stop_at_a_limit(operator, world, monkeypatch):
         card.label: card.value for card in operator.get(address("changelist")).context["cards"]
     }
     assert {cards[name] for name in ("Ready", "Scheduled", "Running", "Failed")} == {"3+"}
+
+
+def test_time_in_which_a_queue_was_paused_is_no_wait(operator, world):
+    world.ready()
+    PastPause.objects.create(
+        queue_name="mail",
+        paused_at=world.now - timedelta(minutes=4),
+        resumed_at=world.now - timedelta(minutes=1),
+    )
+    (row,) = operator.get(address("queues")).context["queues"].rows
+    assert 120 <= row.line.wait < 180
+
+    Pause.objects.create(queue_name="mail")
+    (row,) = operator.get(address("queues")).context["queues"].rows
+    assert row.line.wait is None
+    assert row.line.paused_since is not None
 
 
 def test_tables_are_sorted_and_paged_by_the_address(operator, world):

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from dj_queue.admin.actions import actions_for
 from dj_queue.admin.page import Page
 from dj_queue.admin.queries import spans
-from dj_queue.admin.queries.failures import WINDOW, grouped, read_failures
+from dj_queue.admin.queries.failures import WINDOW, find_samples, grouped, read_failures
 from dj_queue.admin.sections import section
 from dj_queue.models.statistics import OTHER_TASKS
 from dj_queue.reads import throughput
@@ -73,8 +73,8 @@ class TaskRow:
 def failures(page: Page) -> HttpResponse:
     """`dj_queue_dashboard_failures`."""
     found = read_failures(page.config, page.aware_now)
-    rows = grouped(page.database, found.counts)
-    groups = section("failures", rows, _GROUPS, page.request.GET, size=50)
+    groups = section("failures", grouped(found.counts), _GROUPS, page.request.GET, size=50)
+    find_samples(page.database, groups.rows)
     context = {
         "groups": groups,
         "window": WINDOW,

@@ -54,7 +54,7 @@ def overview(page: Page) -> HttpResponse:
         "cards": list(_cards(page, backlog, history, span)),
         "facts": list(_facts(page, backlog)),
         "queues": queue_section(page, backlog),
-        "failures": grouped(page.database, backlog.failures.counts)[:5],
+        "failures": grouped(backlog.failures.counts)[:5],
         "recurring": recurring_section(page, backlog.recurring, size=5),
         "families": families(backlog.processes, leading, backlog.now, backlog.threshold)[:10],
         "charts": charts.history(history, span),

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
 
+from django.db.models import DateTimeField, Value
+
 from dj_queue.admin.queries import counting
 from dj_queue.admin.queries.failures import Failures, read_failures
 from dj_queue.config import BackendConfig
@@ -13,11 +15,8 @@ from dj_queue.reads.queues import seconds_waited
 from dj_queue.selectors import parse_selectors
 from dj_queue.states import JobState
 from dj_queue.store import store_for
-from dj_queue.store.shared import django_time, from_column
+from dj_queue.store.shared import from_column
 from dj_queue.wording import NONE, Count
-
-# Past pauses that are read.
-_PAUSES = 5000
 
 
 @dataclass(slots=True)
@@ -87,29 +86,23 @@ def read_backlog(config: BackendConfig, now: datetime, queue_name: str | None = 
     """
     database, alias = config.options.database_alias, config.alias
     threshold = timedelta(seconds=config.options.process_alive_threshold)
-    recurring = list(
-        RecurringTask.objects.using(database).filter(backend_alias=alias).order_by("key")
-    )
     processes = read_processes(config)
-    pauses = dict(
-        Pause.objects.using(database)
-        .filter(backend_alias=alias)
-        .values_list("queue_name", "created_at")
-    )
+    recurring = _read_recurring(config) if queue_name is None else []
+    paused, pauses = _read_pauses(config)
     failures, running = read_failures(config, now), counting.running(config)
     if queue_name is None:
         names = store_for(database).waiting_queues(alias)
-        names.update(running, pauses, failures.by_queue, (row.queue_name for row in recurring))
+        names.update(running, paused, failures.by_queue, (row.queue_name for row in recurring))
     else:
         names = {queue_name}
-    lines = {name: QueueLine(name, paused_since=pauses.get(name)) for name in sorted(names)}
+    lines = {name: QueueLine(name, paused_since=paused.get(name)) for name in sorted(names)}
     counted = counting.waiting(config, lines)
     for (state, name), count in counted.items():
         setattr(lines[name], state, count)
     for state, found in ((JobState.CLAIMED, running), (JobState.FAILED, failures.by_queue)):
         for name in lines.keys() & found:
             setattr(lines[name], state, found[name])
-    _find_waits(config, lines, now)
+    _find_waits(config, lines, now, pauses)
     live = [row for row in processes if is_live(row, now, threshold)]
     _count_workers(lines.values(), live)
     return Backlog(now, list(lines.values()), failures, processes, threshold, recurring)
@@ -121,31 +114,45 @@ def read_processes(config: BackendConfig) -> list[Process]:
     return list(rows.filter(backend_alias=config.alias).order_by("id"))
 
 
-def _find_waits(config: BackendConfig, lines: Mapping[str, QueueLine], now: datetime) -> None:
+def _read_recurring(config: BackendConfig) -> list[RecurringTask]:
+    rows = RecurringTask.objects.using(config.options.database_alias)
+    return list(rows.filter(backend_alias=config.alias).order_by("key"))
+
+
+type _Periods = dict[str, list[tuple[datetime, datetime]]]
+
+
+def _read_pauses(config: BackendConfig) -> tuple[dict[str, datetime], _Periods]:
+    """Since when queues are paused, and when they were before. One statement.
+
+    Of past pauses there are only those that jobs which wait may have gone through.
+    """
+    database = config.options.database_alias
+    present = Pause.objects.using(database).filter(backend_alias=config.alias)
+    past = PastPause.objects.using(database).filter(backend_alias=config.alias)
+    open_end = Value(None, output_field=DateTimeField())
+    rows = present.values_list("queue_name", "created_at", open_end).union(
+        past.values_list("queue_name", "paused_at", "resumed_at"), all=True
+    )
+    paused: dict[str, datetime] = {}
+    periods: _Periods = {}
+    for name, start, end in rows:
+        if end is None:
+            paused[name] = start
+        else:
+            periods.setdefault(name, []).append((_aware(start), _aware(end)))
+    return paused, periods
+
+
+def _find_waits(
+    config: BackendConfig, lines: Mapping[str, QueueLine], now: datetime, pauses: _Periods
+) -> None:
     oldest = counting.oldest_ready(
         config, {name: line.ready for name, line in lines.items() if line.ready}
     )
-    pauses = _past_pauses(config, oldest)
     for name, since in oldest.items():
         if lines[name].paused_since is None:
             lines[name].wait = seconds_waited(since, now, pauses.get(name, ()))
-
-
-def _past_pauses(
-    config: BackendConfig, oldest: Mapping[str, datetime]
-) -> dict[str, list[tuple[datetime, datetime]]]:
-    found: dict[str, list[tuple[datetime, datetime]]] = {}
-    if not oldest:
-        return found
-    rows = PastPause.objects.using(config.options.database_alias).filter(
-        backend_alias=config.alias,
-        queue_name__in=list(oldest),
-        resumed_at__gt=django_time(min(oldest.values())),
-    )
-    for name, start, end in rows.values_list("queue_name", "paused_at", "resumed_at")[:_PAUSES]:
-        period = (_aware(start), _aware(end))
-        found.setdefault(name, []).append(period)
-    return found
 
 
 def _count_workers(lines: Iterable[QueueLine], live: Iterable[Process]) -> None:

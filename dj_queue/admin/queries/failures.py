@@ -27,8 +27,10 @@ class FailureGroup:
     last_day: int = 0
     first_at: datetime | None = None
     last_at: datetime | None = None
+    newest: int = 0
+    """The key of the row of the newest one."""
     sample: Any = None
-    """The id of the newest one."""
+    """The id of that job, where somebody asked (`find_samples`)."""
     queues: set[str] = field(default_factory=set)
 
     @property
@@ -104,25 +106,30 @@ def read_failures(config: BackendConfig, now: datetime) -> Failures:
     return Failures(mine, sum(row[4] for row in rows) > WINDOW)
 
 
-def grouped(database: str, failures: Iterable[FailureCount]) -> list[FailureGroup]:
-    """*failures* by error and task, the most frequent first. One statement for their samples."""
+def grouped(failures: Iterable[FailureCount]) -> list[FailureGroup]:
+    """*failures* by error and task, the most frequent first."""
     groups: dict[tuple[str, str], FailureGroup] = {}
-    newest: dict[tuple[str, str], FailureCount] = {}
-    for each in failures:
+    for each in sorted(failures, key=lambda one: (one.last_at, one.newest)):
         key = (each.error, each.task_path)
         group = groups.setdefault(key, FailureGroup(*key))
         group.count += each.count
         group.last_hour += each.last_hour
         group.last_day += each.last_day
         group.first_at = min(each.first_at, group.first_at or each.first_at)
-        group.last_at = max(each.last_at, group.last_at or each.last_at)
+        group.last_at, group.newest = each.last_at, each.newest
         group.queues.add(each.queue_name)
-        newest[key] = max(each, newest.get(key, each), key=lambda one: (one.last_at, one.newest))
-    ids = _jobs(database, [each.newest for each in newest.values()])
-    for key, group in groups.items():
-        group.sample = ids.get(newest[key].newest)
     # Those with the same count in one order, whatever the database's, so that a refresh moves nothing.
     return sorted(groups.values(), key=lambda group: (-group.count, group.error, group.task_path))
+
+
+def find_samples(database: str, groups: Iterable[FailureGroup]) -> None:
+    """Give each of *groups* its sample. One statement."""
+    by_key = {group.newest: group for group in groups}
+    if not by_key:
+        return
+    rows = FailedExecution.objects.using(database).filter(pk__in=list(by_key))
+    for key, job_id in rows.values_list("pk", "job_id"):
+        by_key[key].sample = job_id
 
 
 _NEWEST = """
@@ -152,11 +159,3 @@ def _count(database: str, row: tuple[Any, ...]) -> FailureCount:
         cast("datetime", read_moment(database, last_at)),
         newest,
     )
-
-
-def _jobs(database: str, keys: list[int]) -> dict[int, Any]:
-    """The ids of the jobs of failed executions with *keys*."""
-    if not keys:
-        return {}
-    rows = FailedExecution.objects.using(database).filter(pk__in=keys)
-    return dict(rows.values_list("pk", "job_id"))
