@@ -6,7 +6,7 @@ Not in `dj_queue.admin`: Django imports the tags of templates in projects that h
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.utils import formats
+from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
@@ -68,6 +68,12 @@ def relative(moment: datetime, now: datetime) -> str:
     if seconds > 0:
         return _("%(duration)s ago") % {"duration": duration(seconds)}
     return _("in %(duration)s") % {"duration": duration(-seconds)}
+
+
+def exactly(moment: datetime) -> str:
+    """*moment* as a date and a time with seconds, in the reader's zone."""
+    shown = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    return f"{formats.date_format(shown, 'SHORT_DATE_FORMAT')} {formats.time_format(shown, 'H:i:s')}"
 
 
 def jobs(count: int | Count) -> str:

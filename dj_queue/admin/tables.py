@@ -20,11 +20,13 @@ from dj_queue.admin.page import Page
 from dj_queue.admin.pages.confirming import confirmation
 from dj_queue.admin.pages.job import job
 from dj_queue.admin.pages.jobs import jobs
+from dj_queue.admin.pages.recurring import upcoming
 from dj_queue.admin.pages.recurring_actions import perform as perform_on_recurring
 from dj_queue.admin.permissions import VIEW, VIEW_ARGUMENTS, demand, may
 from dj_queue.admin.queries.backlog import is_live
 from dj_queue.admin.redaction import Redactor
 from dj_queue.admin.rows import BackendFilter, ObjectActions, RowAdmin, config_of
+from dj_queue.admin.schedule_words import in_words
 from dj_queue.admin.time_limit import within_time
 from dj_queue.models import FailedExecution, Pause
 from dj_queue.operations.queues import resume_queue
@@ -198,12 +200,22 @@ class RecurringTaskAdmin(RowAdmin):
     ordering = ("key",)
     actions = ("unschedule_tasks",)
     exclude = ("payload",)
-    readonly_fields = ("arguments",)
+    readonly_fields = ("in_plain_words", "next_times", "arguments")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Without the arguments for who may not see them."""
         found = [name for name in super().get_fields(request, obj) if name != "arguments"]
         return [*found, "arguments"] if may(request, VIEW_ARGUMENTS) else found
+
+    @admin.display(description=gettext_lazy("schedule in words"))
+    def in_plain_words(self, row: Any) -> str:
+        """The schedule as a sentence, where there is one for it."""
+        return in_words(row.schedule, row.timezone) or "-"
+
+    @admin.display(description=gettext_lazy("next times"))
+    def next_times(self, row: Any) -> str:
+        """When it fires next, in the reader's zone."""
+        return "\n".join(map(wording.exactly, upcoming(row, 5))) or "-"
 
     @admin.display(description=gettext_lazy("arguments"))
     def arguments(self, row: Any) -> str:

@@ -9,9 +9,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 
-from dj_queue.wording import duration, relative
+from dj_queue.wording import duration, exactly, relative
 
 register = template.Library()
+register.filter(exactly)
 
 NOTHING = "\N{EN DASH}"
 """Where there is no value."""
@@ -25,6 +26,20 @@ _STATES = {
     "failed": _("failed"),
     "finished": _("finished"),
 }
+
+# What became of a firing.
+_OUTCOMES = {
+    "finished": _("ended well"),
+    "failed": _("failed"),
+    "open": _("has not ended"),
+    "gone": _("the job is not there any more"),
+}
+
+
+@register.filter
+def outcome_name(outcome: str) -> str:
+    """What became of a firing, in the reader's language."""
+    return str(_OUTCOMES[outcome])
 
 
 @register.filter
