@@ -73,7 +73,9 @@ def relative(moment: datetime, now: datetime) -> str:
 def exactly(moment: datetime) -> str:
     """*moment* as a date and a time with seconds, in the reader's zone."""
     shown = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return f"{formats.date_format(shown, 'SHORT_DATE_FORMAT')} {formats.time_format(shown, 'H:i:s')}"
+    return (
+        f"{formats.date_format(shown, 'SHORT_DATE_FORMAT')} {formats.time_format(shown, 'H:i:s')}"
+    )
 
 
 def jobs(count: int | Count) -> str:

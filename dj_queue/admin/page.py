@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -13,6 +13,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
+from dj_queue.admin import unchanged
 from dj_queue.admin.permissions import Allowed, may
 from dj_queue.config import BackendConfig, backend_config, configured_backend_aliases
 from dj_queue.store import store_for
@@ -99,10 +100,15 @@ class Page:
             "allowed": Allowed(self.request),
             "here": self.request.get_full_path(),
         }
+        if unchanged.is_poll(self.request):
+            # To show them is to forget them, and a poll shows nothing outside of the live parts.
+            shared["messages"] = ()
         response = TemplateResponse(
             self.request, f"admin/dj_queue/{template}.html", {**shared, **context}, status=status
         )
         response["Cache-Control"] = "private, no-store"
+        if unchanged.is_poll(self.request):
+            response.add_post_render_callback(partial(unchanged.unless_known, self.request))
         return response
 
     def back(self, default: str) -> HttpResponse:

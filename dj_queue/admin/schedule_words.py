@@ -169,7 +169,7 @@ def _days(of_month: str, of_week: str) -> str:
     if of_month.upper() == "L":
         found.append(_("on the last day of the month"))
     elif not (days := _field(of_month, 1, 31)).is_every:
-        if days.step or len(days.numbers) > _MOST_TIMES and not days.is_range:
+        if days.step or (len(days.numbers) > _MOST_TIMES and not days.is_range):
             raise _NoWordsError
         found.append(_days_of_month(days))
     if not (weekdays := _field(of_week, 0, 7, _DAYS_BY_NAME)).is_every:

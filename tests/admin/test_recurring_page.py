@@ -19,9 +19,7 @@ def fired(world):
 
     def make(key: str, count: int, *, hours: int = 0, **given) -> list[RecurringExecution]:
         return RecurringExecution.objects.bulk_create(
-            RecurringExecution(
-                task_key=key, run_at=NOON - timedelta(hours=hours + number), **given
-            )
+            RecurringExecution(task_key=key, run_at=NOON - timedelta(hours=hours + number), **given)
             for number in range(count)
         )
 

@@ -71,4 +71,3 @@ def test_the_zone_is_named_where_it_is_not_the_readers():
 )
 def test_what_there_is_no_plain_sentence_for_has_no_words(text):
     assert in_words(text, "UTC") == ""
-

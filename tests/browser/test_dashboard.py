@@ -41,6 +41,47 @@ def test_numbers_move_while_jobs_run_and_stand_still_while_somebody_acts(visitor
     assert Job.objects.filter(queue_name="mail").finished().count() == 7
 
 
+def test_a_page_on_which_nothing_happens_is_left_as_it_is(visitor, olga):
+    World().failed(error="builtins.KeyError")
+    visitor.log_in("olga", PASSWORD)
+    visitor.open(f"{DASHBOARD}failures/")
+    visitor.choose("[data-djq-interval]", "2")
+    visitor.sees("unchanged", "[data-djq-status]")
+    visitor.run(
+        """
+        const status = document.querySelector("[data-djq-status]");
+        const said = (window.said = []);
+        new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true });
+        document.querySelector("#djq-failures").dataset.mark = "mine";
+        """
+    )
+    wait_until(lambda: any("unchanged" in each for each in visitor.run("return window.said")))
+    said, mark = visitor.run(
+        "return [window.said, document.querySelector('#djq-failures').dataset.mark]"
+    )
+    # Once in a minute it is replaced all the same, and then it says so.
+    assert (mark == "mine") == all("unchanged" in each for each in said)
+
+    World().failed(error="builtins.LookupError")
+    visitor.sees("LookupError", "#djq-failures")
+    assert visitor.attribute("#djq-failures", "data-mark") is None
+
+
+def test_ids_arguments_and_tracebacks_are_copied(visitor, olga):
+    job = World().failed(payload={"args": ["some text"], "kwargs": {}})
+    visitor.log_in("olga", PASSWORD)
+    visitor.may_use_the_clipboard()
+    visitor.open(reverse("admin:dj_queue_job_change", args=[job.pk]))
+    for within, copied in (
+        ("#djq-facts", str(job.pk)),
+        ("#djq-arguments", '"some text"'),
+        ("#djq-attempts", job.errors[0]["traceback"]),
+    ):
+        visitor.press("Copy", within)
+        visitor.sees("Copied", within)
+        assert visitor.clipboard() == copied
+
+
 def test_failed_jobs_are_found_and_retried_one_by_one_and_all_at_once(visitor, olga, tmp_path):
     there = tmp_path / "there"
     results = [browser_tasks.fails_until.enqueue(str(there)) for _ in range(5)]

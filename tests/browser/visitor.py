@@ -157,6 +157,16 @@ class Visitor:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
+    def may_use_the_clipboard(self) -> None:
+        """As a person's browser allows a page that was clicked on."""
+        given = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        self.driver.execute_cdp_cmd("Browser.grantPermissions", {"origin": self.site, **given})
+
+    def clipboard(self) -> str:
+        """The text that was copied last."""
+        script = "navigator.clipboard.readText().then(arguments[0], arguments[0])"
+        return str(self.driver.execute_async_script(script))
+
     def card(self, label: str) -> str:
         """The number on the card with that label, once there is one."""
 

@@ -168,7 +168,9 @@ def _trace(page: Page, job: Job) -> dict[str, str]:
 
 
 def _why(page: Page, row: JobRow) -> Any:
-    """Why the job does not run, if it waits and somebody can tell."""
-    if row.state in (JobState.CLAIMED, JobState.FINISHED):
+    """Why the job does not run; None for one that does, or has run."""
+    if row.state == JobState.FINISHED:
         return None
-    return explain.explain(page.config, row.job.pk)
+    found = explain.explain(page.config, row.job.pk)
+    # Claimed by a process that is lost is not running, whatever its state says.
+    return None if found.code in ("running", "finished") else found

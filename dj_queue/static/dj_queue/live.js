@@ -1,5 +1,6 @@
-// Keeps the parts of a page that are marked `data-djq-live` up to date by fetching the page again. It stands
-// still while nobody looks, while something is selected, ticked or has the focus, and waits longer after errors.
+// Keeps the parts of a page that are marked `data-djq-live` up to date by fetching the page again, which answers
+// 304 while there is nothing new. It stands still while nobody looks, while something is selected, ticked or has
+// the focus, and waits longer after errors. Copies ids, arguments and tracebacks at the press of a button.
 
 const KEY = "dj_queue.refresh";
 const LONGEST = 300;
@@ -9,6 +10,7 @@ const status = document.querySelector("[data-djq-status]");
 let timer;
 let failures = 0;
 let running = false;
+let etag = "";
 
 function seconds() {
   return Number(select.value);
@@ -22,6 +24,7 @@ function isInUse() {
   return Boolean(selection && !selection.isCollapsed);
 }
 
+// The page as it is now, or nothing if its live parts are as they were.
 function fetched() {
   // XMLHttpRequest makes a document of the answer itself, which no policy for scripts forbids.
   return new Promise((resolve, reject) => {
@@ -29,9 +32,13 @@ function fetched() {
     request.open("GET", window.location.href);
     request.responseType = "document";
     request.timeout = 20000;
+    request.setRequestHeader("X-DjQ-Live", "1");
+    if (etag) request.setRequestHeader("If-None-Match", etag);
     request.onload = () => {
+      if (request.status === 304) return resolve({});
       const isPage = request.status === 200 && request.response && request.response.querySelector("[data-djq-live]");
-      return isPage ? resolve(request.response) : reject(new Error(String(request.status)));
+      if (!isPage) return reject(new Error(String(request.status)));
+      return resolve({ fresh: request.response, tag: request.getResponseHeader("ETag") || "" });
     };
     request.onerror = request.ontimeout = () => reject(new Error("no answer"));
     request.send();
@@ -43,6 +50,7 @@ function replace(fresh) {
     const part = old.id && fresh.getElementById(old.id);
     if (!part) continue;
     const made = document.importNode(part, true);
+    reveal(made);
     for (const details of old.querySelectorAll("details[id]")) {
       const same = made.querySelector(`#${CSS.escape(details.id)}`);
       if (same) same.open = details.open;
@@ -59,10 +67,14 @@ async function refresh() {
   }
   running = true;
   try {
-    const fresh = await fetched();
+    const { fresh, tag } = await fetched();
     if (!document.hidden && !isInUse()) {
-      replace(fresh);
-      status.textContent = `${status.dataset.updated} ${new Date().toLocaleTimeString()}`;
+      if (fresh) {
+        replace(fresh);
+        etag = tag;
+      }
+      const said = fresh ? status.dataset.updated : status.dataset.unchanged;
+      status.textContent = `${said} ${new Date().toLocaleTimeString(document.documentElement.lang || [])}`;
     }
     failures = 0;
   } catch {
@@ -113,6 +125,42 @@ if (select) {
   });
   schedule();
 }
+
+// Buttons that copy the text of the element whose id they name. Without a script they are not shown.
+function reveal(within) {
+  for (const button of within.querySelectorAll("[data-djq-copy]")) button.hidden = false;
+}
+
+async function copied(element) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(element.textContent);
+  // Without HTTPS browsers have nothing else.
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  const selection = document.getSelection();
+  selection.removeAllRanges();
+  selection.addRange(range);
+  const done = document.execCommand("copy");
+  selection.removeAllRanges();
+  if (!done) throw new Error("the browser does not copy");
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-djq-copy]");
+  const element = button && document.getElementById(button.dataset.djqCopy);
+  if (!element) return;
+  const label = button.dataset.djqLabel ?? (button.dataset.djqLabel = button.textContent);
+  try {
+    await copied(element);
+    button.textContent = status.dataset.copied;
+  } catch {
+    button.textContent = status.dataset.uncopied;
+  }
+  setTimeout(() => {
+    button.textContent = label;
+  }, 2000);
+});
+
+reveal(document);
 
 // One box for all rows of the page, also after the rows were replaced.
 document.addEventListener("change", (event) => {
