@@ -320,6 +320,12 @@ class Options(values.Configured):
         values.yes_or_no,
         "Whether what has run is counted, by minute, queue and task, for metrics and charts.",
     )
+    statistics_errors: int = _option(
+        0,
+        values.whole_number(minimum=0),
+        "How many different classes of errors failed attempts are counted by, for metrics; further ones "
+        "count as `other`. 0: failures are not counted by the class of their error.",
+    )
     clear_statistics_after: float | None = _option(
         _A_WEEK,
         values.optional(values.seconds(above_zero=True)),

@@ -126,7 +126,7 @@ class _Collector:
 
 
 def _collect(families: _Families, config: "BackendConfig", databases: set[str]) -> None:
-    from dj_queue.reads import stats, throughput
+    from dj_queue.reads import occurrences, stats, throughput
 
     taken = stats.snapshot(config)
     totals = throughput.totals(taken.database_alias, taken.backend_alias)
@@ -138,6 +138,17 @@ def _collect(families: _Families, config: "BackendConfig", databases: set[str]) 
         databases.add(taken.database_alias)
         _semaphores(families, taken)
     _attempts(families, taken.backend_alias, totals)
+    if most_errors := config.options.statistics_errors:
+        counted = occurrences.failures(taken.database_alias, taken.backend_alias, most_errors)
+        _failures_by_error(families, taken.backend_alias, counted)
+    for key, number in occurrences.missed(taken.database_alias, taken.backend_alias).items():
+        families.counter(
+            "dj_queue_recurring_missed",
+            "How often times of a recurring task had passed and were not made up.",
+            number,
+            backend=taken.backend_alias,
+            key=key,
+        )
 
 
 def _queues(families: _Families, taken: "BackendSnapshot") -> None:
@@ -273,6 +284,11 @@ def _semaphores(families: _Families, taken: "BackendSnapshot") -> None:
     for name, about, value in (
         ("dj_queue_semaphores", "Concurrency keys.", taken.semaphore_count),
         (
+            "dj_queue_semaphore_limit",
+            "Slots that there are, of the first 500 keys.",
+            sum(each.limit for each in taken.semaphores),
+        ),
+        (
             "dj_queue_semaphore_in_use",
             "Slots in use, of the first 500 keys.",
             sum(each.occupied for each in taken.semaphores),
@@ -316,6 +332,21 @@ def _attempts(
             "From when a job could run to its first attempt.",
             ended.waits,
             **labels,
+        )
+
+
+def _failures_by_error(
+    families: _Families, backend: str, counted: dict[tuple[str, str, str], int]
+) -> None:
+    for (queue, task, error), number in counted.items():
+        families.counter(
+            "dj_queue_job_failures",
+            "Failed attempts by the class of their error; with OPTIONS['statistics_errors'].",
+            number,
+            backend=backend,
+            queue=queue,
+            task=task,
+            exception=error,
         )
 
 

@@ -97,6 +97,34 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Occurrence",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("backend_alias", models.CharField(max_length=64)),
+                ("kind", models.CharField(max_length=8)),
+                ("queue_name", models.CharField(max_length=64)),
+                ("task_path", models.CharField(max_length=255)),
+                ("about", models.CharField(max_length=255)),
+                ("times", models.BigIntegerField(default=0)),
+            ],
+            options={
+                "verbose_name": "occurrence",
+                "verbose_name_plural": "occurrences",
+                "db_table": "dj_queue_occurrences",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("backend_alias", "kind", "queue_name", "task_path", "about"),
+                        name="djq_occurrence_key",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Statistic",
             fields=[
                 (

@@ -12,7 +12,7 @@ from dj_queue.models.job import Job
 from dj_queue.models.limits import Semaphore, SemaphoreHolder
 from dj_queue.models.process import Dashboard, Leadership, PastPause, Pause, Process
 from dj_queue.models.recurring import RecurringExecution, RecurringTask
-from dj_queue.models.statistics import Statistic
+from dj_queue.models.statistics import Occurrence, Statistic
 from dj_queue.models.workflow import Workflow
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "FailedExecution",
     "Job",
     "Leadership",
+    "Occurrence",
     "PastPause",
     "Pause",
     "Process",

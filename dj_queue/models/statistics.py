@@ -22,6 +22,12 @@ def hour_of(minute: int) -> int:
 OTHER_TASKS = "other"
 """In place of a task's path, where a process has counted too many different ones, or for a very long one."""
 
+OTHER_ERRORS = "other"
+"""The same for classes of errors."""
+
+FAILURE, MISSED = "failure", "missed"
+"""Kinds of `Occurrence`."""
+
 
 class Statistic(models.Model):
     """Attempts of one task in one queue that ended in one minute, in one hour, or ever.
@@ -87,3 +93,35 @@ class Statistic(models.Model):
 
     def __str__(self) -> str:
         return f"{self.queue_name} {self.task_path} {self.minute}"
+
+
+class Occurrence(models.Model):
+    """How often something has happened since this table was made, for what statistics have no column for.
+
+    An attempt that failed, by the class of its error (`FAILURE`, with a queue and a task), or a time of a
+    recurring task that was not made up for (`MISSED`, by its key). Such rows are never removed, so they
+    never go down.
+    """
+
+    backend_alias = models.CharField(max_length=64)
+    kind = models.CharField(max_length=8)
+    queue_name = models.CharField(max_length=64)
+    task_path = models.CharField(max_length=255)
+    about = models.CharField(max_length=255)
+    """The class of an error, or the key of a recurring task."""
+    times = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "dj_queue_occurrences"
+        verbose_name = _("occurrence")
+        verbose_name_plural = _("occurrences")
+        constraints = [
+            # The row to add to, and all of a kind.
+            models.UniqueConstraint(
+                fields=["backend_alias", "kind", "queue_name", "task_path", "about"],
+                name="djq_occurrence_key",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.about}"

@@ -8,15 +8,24 @@ import os
 import threading
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import batched, chain
 
 from dj_queue import events
 from dj_queue.config import BackendConfig
-from dj_queue.models.statistics import BOUNDS, OTHER_TASKS, TOTALS, hour_of
+from dj_queue.models.statistics import (
+    BOUNDS,
+    FAILURE,
+    MISSED,
+    OTHER_ERRORS,
+    OTHER_TASKS,
+    TOTALS,
+    hour_of,
+)
 from dj_queue.store import Session
 from dj_queue.store.records import Outcome
-from dj_queue.store.statistics import StatisticRow
+from dj_queue.store.statistics import OccurrenceRow, StatisticRow
 
 WRITE_SECONDS = 10.0
 """How old what a living process has counted is at the most when the table has it."""
@@ -27,6 +36,9 @@ _LONGEST_PATH = 255
 _BUCKETS = len(BOUNDS) + 1
 
 type _Key = tuple[int, str, str]
+
+# Kind, queue, task, and what it is about.
+type _Occurred = tuple[str, str, str, str]
 
 
 class Tally:
@@ -86,9 +98,13 @@ class Tallies:
 
     def __init__(self, backend_alias: str) -> None:
         self._backend_alias = backend_alias
+        self.most_errors = 0
+        """Classes of errors that are told apart; 0 where failures are not counted by them."""
         self._by_key: dict[_Key, Tally] = {}
         self._tasks: dict[str, str] = {}
-        # Guards both.
+        self._errors: set[str] = set()
+        self._occurred: Counter[_Occurred] = Counter()
+        # Guards all of them.
         self._lock = threading.Lock()
 
     def count(self, event: events.AttemptsRecorded) -> None:
@@ -106,6 +122,26 @@ class Tallies:
                 if tally is None:
                     tally = self._by_key[key] = Tally()
                 tally.count(attempt)
+                if attempt.error is not None and self.most_errors:
+                    error = self._error(attempt.error.exception_class)
+                    self._occurred[FAILURE, job.queue_name, key[2], error] += 1
+
+    def count_missed(self, event: events.RecurringTimesMissed) -> None:
+        """Listen to *event*; however many times there were in a row, it is once."""
+        if event.backend == self._backend_alias:
+            with self._lock:
+                self._occurred[MISSED, "", "", event.key] += 1
+
+    def take_occurrences(self) -> Counter[_Occurred]:
+        """What else has happened, which is then forgotten here."""
+        with self._lock:
+            taken, self._occurred = self._occurred, Counter()
+        return taken
+
+    def put_occurrences_back(self, taken: Counter[_Occurred]) -> None:
+        """Count again what could not be written."""
+        with self._lock:
+            self._occurred += taken
 
     def take(self) -> Mapping[_Key, Tally]:
         """All that was counted, which is then forgotten here."""
@@ -126,6 +162,14 @@ class Tallies:
         """Begin anew, with a lock of our own: in a forked child another thread may seem to hold it."""
         self._lock = threading.Lock()
         self._by_key = {}
+        self._occurred = Counter()
+
+    def _error(self, path: str) -> str:
+        if path not in self._errors:
+            if len(path) > _LONGEST_PATH or len(self._errors) >= self.most_errors:
+                return OTHER_ERRORS
+            self._errors.add(path)
+        return path
 
     def _name(self, path: str) -> str:
         if len(path) > _LONGEST_PATH or len(self._tasks) >= _MOST_TASKS:
@@ -144,7 +188,7 @@ class Statistics:
         self._is_wanted = config.options.statistics
         self._due_at = time.monotonic() + WRITE_SECONDS
         if self._is_wanted:
-            _tallies_of(self._backend_alias)
+            _tallies_of(self._backend_alias).most_errors = config.options.statistics_errors
 
     def write_if_due(self, session: Session) -> None:
         """Write what was counted, if that was not done for `WRITE_SECONDS`."""
@@ -169,6 +213,17 @@ class Statistics:
                     del left[key]
         finally:
             tallies.put_back(left)
+        self._write_occurrences(session, tallies)
+
+    def _write_occurrences(self, session: Session, tallies: Tallies) -> None:
+        left = tallies.take_occurrences()
+        try:
+            for some in batched(sorted(left), _ROWS_PER_STATEMENT):
+                session.add_occurrences([OccurrenceRow(*key, left[key]) for key in some])
+                for key in some:
+                    del left[key]
+        finally:
+            tallies.put_occurrences_back(left)
 
 
 def _rows(tallies: Mapping[_Key, Tally]) -> Iterator[StatisticRow]:
@@ -191,6 +246,7 @@ def _tallies_of(backend_alias: str) -> Tallies:
         if tallies is None:
             tallies = _of_backends[backend_alias] = Tallies(backend_alias)
             events.subscribe(events.AttemptsRecorded, tallies.count)
+            events.subscribe(events.RecurringTimesMissed, tallies.count_missed)
         return tallies
 
 

@@ -34,7 +34,7 @@ from dj_queue.store.records import (
     Settled,
 )
 from dj_queue.store.slots import Slots
-from dj_queue.store.statistics import StatisticRow
+from dj_queue.store.statistics import OccurrenceRow, StatisticRow
 from dj_queue.store.wake import WakeSignal
 
 ROWS_PER_STATEMENT = 1000
@@ -121,6 +121,10 @@ class Session(ABC):
     @abstractmethod
     def add_statistics(self, rows: Sequence[StatisticRow]) -> None:
         """Add to the statistics of the backend; *rows* are sorted, and few enough for one statement."""
+
+    @abstractmethod
+    def add_occurrences(self, rows: Sequence[OccurrenceRow]) -> None:
+        """Add to the occurrences of the backend; as `add_statistics`."""
 
     @abstractmethod
     def wait(self, wake: WakeSignal, seconds: float) -> bool:

@@ -64,7 +64,14 @@ from dj_queue.store.shared import (
     to_column,
 )
 from dj_queue.store.slots import Slots
-from dj_queue.store.statistics import MYSQL_ADD, MYSQL_INSERT, StatisticRow
+from dj_queue.store.statistics import (
+    MYSQL_ADD,
+    MYSQL_ADD_OCCURRENCES,
+    MYSQL_INSERT,
+    MYSQL_INSERT_OCCURRENCES,
+    OccurrenceRow,
+    StatisticRow,
+)
 from dj_queue.store.transactions import retried
 from dj_queue.store.wake import WakeSignal
 
@@ -287,6 +294,11 @@ class MySQLSession(Session):
 
     def add_statistics(self, rows: Sequence[StatisticRow]) -> None:
         statement = sql.with_rows(MYSQL_INSERT, len(rows)) + MYSQL_ADD
+        parameters = [row.parameters(self._backend_alias) for row in rows]
+        self._transaction(lambda cursor: cursor.execute(statement, parameters))
+
+    def add_occurrences(self, rows: Sequence[OccurrenceRow]) -> None:
+        statement = sql.with_rows(MYSQL_INSERT_OCCURRENCES, len(rows)) + MYSQL_ADD_OCCURRENCES
         parameters = [row.parameters(self._backend_alias) for row in rows]
         self._transaction(lambda cursor: cursor.execute(statement, parameters))
 

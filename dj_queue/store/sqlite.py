@@ -53,7 +53,8 @@ from dj_queue.store.sqlite_exchange import block, claim, finish
 from dj_queue.store.sqlite_lock import SQLiteLock
 from dj_queue.store.sqlite_slots import SQLiteSlots, slots_of
 from dj_queue.store.statistics import SQLITE as ADD_STATISTICS
-from dj_queue.store.statistics import StatisticRow
+from dj_queue.store.statistics import SQLITE_OCCURRENCES as ADD_OCCURRENCES
+from dj_queue.store.statistics import OccurrenceRow, StatisticRow
 from dj_queue.store.wake import WakeSignal
 
 # How often a waiting session looks whether the file changed (PRAGMA data_version, about 6 microseconds).
@@ -224,6 +225,12 @@ class SQLiteSession(Session):
         with self._transaction() as database:
             database.executemany(
                 ADD_STATISTICS, [row.parameters(self._backend_alias) for row in rows]
+            )
+
+    def add_occurrences(self, rows: Sequence[OccurrenceRow]) -> None:
+        with self._transaction() as database:
+            database.executemany(
+                ADD_OCCURRENCES, [row.parameters(self._backend_alias) for row in rows]
             )
 
     def wait(self, wake: WakeSignal, seconds: float) -> bool:

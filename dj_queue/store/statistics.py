@@ -1,4 +1,4 @@
-"""The statement that adds to the statistics, put together once for each dialect.
+"""The statements that add to the statistics, put together once for each dialect.
 
 One row for each key that is in the table, or will be: what is new is inserted, what is there grows. Whoever
 adds gives its rows in the order of their keys, so that two processes lock them in the same order.
@@ -68,4 +68,42 @@ SQLITE = f"""
     INSERT INTO dj_queue_statistics ({_COLUMNS})
     VALUES ({", ".join("?" * (len(_KEY) + len(NUMBERS)))})
     {_ON_CONFLICT} {_grown("{name} = {name} + excluded.{name}")}
+"""
+
+
+class OccurrenceRow(NamedTuple):
+    """What to add to one row of the occurrences."""
+
+    kind: str
+    queue_name: str
+    task_path: str
+    about: str
+    times: int
+
+    def parameters(self, backend_alias: str) -> tuple[str | int, ...]:
+        """A row for `VALUES`."""
+        return (backend_alias, *self)
+
+
+_OCCURRENCES = """
+    INSERT INTO dj_queue_occurrences {alias}
+        (backend_alias, kind, queue_name, task_path, about, times)
+"""
+_THERE = "ON CONFLICT (backend_alias, kind, queue_name, task_path, about) DO UPDATE SET"
+
+POSTGRES_OCCURRENCES: LiteralString = f"""
+    {_OCCURRENCES.format(alias="AS kept")}
+    SELECT %s, given.* FROM jsonb_to_recordset(%s::jsonb) AS given (
+        kind text, queue_name text, task_path text, about text, times bigint
+    )
+    {_THERE} times = kept.times + excluded.times
+    RETURNING id
+"""
+
+MYSQL_INSERT_OCCURRENCES = _OCCURRENCES.format(alias="") + " VALUES "
+MYSQL_ADD_OCCURRENCES = " ON DUPLICATE KEY UPDATE times = times + VALUES(times)"
+
+SQLITE_OCCURRENCES = f"""
+    {_OCCURRENCES.format(alias="")} VALUES (?, ?, ?, ?, ?, ?)
+    {_THERE} times = times + excluded.times
 """

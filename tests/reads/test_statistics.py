@@ -1,6 +1,6 @@
 """What has run is counted in the table of statistics, once, and for good."""
 
-import dataclasses
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,15 +11,16 @@ from dj_queue import events
 from dj_queue.config import load_backend_config
 from dj_queue.ids import new_job_id
 from dj_queue.models import Statistic
-from dj_queue.models.statistics import OTHER_TASKS, TOTALS, hour_of
+from dj_queue.models.statistics import FAILURE, OTHER_ERRORS, OTHER_TASKS, TOTALS, hour_of
 from dj_queue.operations.statistics import clear_statistics
+from dj_queue.reads import occurrences
 from dj_queue.runtime import statistics
 from dj_queue.runtime.recovery import Recovery
 from dj_queue.runtime.statistics import Statistics
 from dj_queue.selectors import EVERYTHING
 from dj_queue.store import store_for
 from dj_queue.store.records import ClaimedJob, Claimer, JobError, Outcome, ProcessRecord, Room
-from dj_queue.store.statistics import NUMBERS, StatisticRow
+from dj_queue.store.statistics import NUMBERS, OccurrenceRow, StatisticRow
 from tests.runtime.conftest import failures, finished, make_runtime  # noqa: F401
 from tests.site import poison, tasks
 from tests.waiting import wait_until
@@ -39,7 +40,9 @@ def nothing_counted():
     """What other tests have left behind in this process."""
     tallies = statistics._tallies_of("default")
     tallies.take()
+    tallies.take_occurrences()
     tallies._tasks.clear()
+    tallies._errors.clear()
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def attempt(*, task="app.tasks.one", queue="default", took=0.2, waited=0.0, **fi
         errors=None,
         first_started_at=None,
     )
-    error = JobError("builtins.ValueError", "", "") if given["failed"] else None
+    error = JobError(given.get("error", "builtins.ValueError"), "", "") if given["failed"] else None
     return Outcome(job, NOON, NOON + timedelta(seconds=took), error=error)
 
 
@@ -103,7 +106,7 @@ def test_minutes_add_up_to_hours(counting, session):
     for minutes in (0, 59, 60):
         later = NOON + timedelta(minutes=minutes)
         outcome = attempt()
-        ended(dataclasses.replace(outcome, started_at=later, finished_at=later))
+        ended(replace(outcome, started_at=later, finished_at=later))
     counting.write(session)
 
     hours = Statistic.objects.filter(minute__lt=TOTALS).order_by("-minute")
@@ -322,6 +325,84 @@ def test_jobs_that_are_lost_with_their_process_count_as_failed(counting, session
 
     kept = row()
     assert (kept.finished, kept.failed) == (0, 1)
+
+
+def counting_errors(most):
+    config = load_backend_config("default")
+    return Statistics(replace(config, options=replace(config.options, statistics_errors=most)))
+
+
+def failed(error="builtins.ValueError", **given):
+    return attempt(failed=True, error=error, **given)
+
+
+def by_error(most=10):
+    return occurrences.failures("default", "default", most)
+
+
+def test_failures_are_counted_by_class_where_that_is_asked_for(counting, session):
+    ended(failed())
+    counting.write(session)
+    assert by_error() == {}
+
+    counting = counting_errors(10)
+    ended(failed(), attempt(), failed(), failed("app.Bad", queue="mail"), backend="default")
+    ended(failed(), backend="another")
+    counting.write(session)
+    ended(failed())
+    counting.write(session)
+
+    assert by_error() == {
+        ("default", "app.tasks.one", "builtins.ValueError"): 3,
+        ("mail", "app.tasks.one", "app.Bad"): 1,
+    }
+    assert row(queue_name="default").failed == 4
+
+
+def test_classes_of_errors_are_bounded_in_each_process_and_in_what_is_told(counting, session):
+    counting = counting_errors(2)
+    ended(*(failed(f"app.Error{number}") for number in range(5)), failed("app." + "e" * 300))
+    counting.write(session)
+    assert {key[2]: count for key, count in by_error(2).items()} == {
+        "app.Error0": 1,
+        "app.Error1": 1,
+        OTHER_ERRORS: 4,
+    }
+
+    # Another process has seen others.
+    session.add_occurrences([OccurrenceRow(FAILURE, "default", "app.tasks.one", "app.Late", 7)])
+    assert {key[2]: count for key, count in by_error(2).items()} == {
+        "app.Error0": 1,
+        "app.Error1": 1,
+        OTHER_ERRORS: 11,
+    }
+
+
+def test_times_that_are_not_made_up_are_counted(counting, session):
+    for backend in ("default", "default", "another"):
+        events.emit(events.RecurringTimesMissed(backend, "nightly", NOON, 0))
+    counting.write(session)
+
+    assert occurrences.missed("default", "default") == {"nightly": 2}
+    assert occurrences.missed("default", "another") == {}
+
+
+def test_occurrences_that_could_not_be_written_are_kept(session):
+    counting = counting_errors(10)
+    ended(failed())
+    with pytest.raises(RuntimeError):
+        counting.write(_RefusingOccurrences())
+    counting.write(session)
+
+    assert sum(by_error().values()) == 1
+
+
+class _RefusingOccurrences:
+    def add_statistics(self, rows):
+        """Taken."""
+
+    def add_occurrences(self, rows):
+        raise RuntimeError
 
 
 class _Refusing:

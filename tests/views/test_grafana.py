@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for metrics that there are."""
+"""The dashboard and the alerts ask for metrics that there are, and the documentation tells of all."""
 
 import json
 import re
@@ -48,3 +48,14 @@ def test_alerts_ask_for_metrics_that_there_are_and_say_what_to_do():
         assert asked(rule["expr"]) <= told(), rule["alert"]
         assert rule["expr"].count("(") == rule["expr"].count(")")
         assert rule["annotations"]["action"]
+
+
+def test_all_metrics_are_documented_and_all_that_are_documented_are_there():
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    table = page[page.index("## What there is") : page.index("## What it costs")]
+    documented = {
+        re.sub(r"_(total|info)$", "", name) if name not in told() else name
+        for name in re.findall(r"`(dj_queue_\w+)`", table)
+    }
+
+    assert documented == {re.sub(r"_info$", "", name) for name in told()}

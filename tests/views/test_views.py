@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from dj_queue import probes
 from dj_queue.contrib import prometheus
-from dj_queue.models import Leadership, Pause, Process, Statistic
+from dj_queue.models import Leadership, Occurrence, Pause, Process, Statistic
+from dj_queue.models.statistics import FAILURE, MISSED
 from dj_queue.runtime import statistics
 from tests.runtime.conftest import failures, finished, make_runtime  # noqa: F401
 from tests.site import poison, tasks
@@ -129,7 +130,7 @@ def test_every_documented_gauge_is_told(public, make_runtime):  # noqa: F811
         "dj_queue_process_last_heartbeat_timestamp_seconds",
         "dj_queue_leader_progress_timestamp_seconds", "dj_queue_build_info",
         "dj_queue_scrape_duration_seconds", "dj_queue_up", "dj_queue_semaphore_in_use",
-        "dj_queue_semaphore_waiting",
+        "dj_queue_semaphore_waiting", "dj_queue_semaphore_limit",
     } <= names  # fmt: skip
 
 
@@ -175,6 +176,29 @@ def test_counters_and_histograms_count_what_ran_and_stay(public, make_runtime, f
         samples().items()
         >= {key: number for key, number in found.items() if "_total" in key[0]}.items()
     )
+
+
+def test_failures_by_error_and_missed_times_are_told(public, settings):
+    for kind, queue, task, about, times in (
+        (FAILURE, "mail", "app.tasks.one", "builtins.KeyError", 3),
+        (MISSED, "", "", "nightly", 2),
+    ):
+        Occurrence.objects.create(
+            backend_alias="default",
+            kind=kind,
+            queue_name=queue,
+            task_path=task,
+            about=about,
+            times=times,
+        )
+
+    assert "dj_queue_job_failures_total" not in {name for name, _ in samples()}
+
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": {"statistics_errors": 5}}}
+    labels = {"backend": "default", "queue": "mail", "task": "app.tasks.one"}
+    found = samples()
+    assert value(found, "dj_queue_job_failures_total", **labels, exception="builtins.KeyError") == 3
+    assert value(found, "dj_queue_recurring_missed_total", backend="default", key="nightly") == 2
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(public):
