@@ -5,7 +5,7 @@ import os
 import tempfile
 
 from tests.databases import database_settings
-from tests.site import spans_file
+from tests.site import otlp, spans_file
 
 SECRET_KEY = "only for tests"
 DEBUG = False
@@ -78,3 +78,4 @@ ROOT_URLCONF = "tests.site.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Processes of the tests of telemetry; a project sets its SDK up in just such a place.
 spans_file.install()
+otlp.install()

@@ -112,9 +112,10 @@ class Instruments:
             seconds = (outcome.finished_at - outcome.started_at) / _SECOND
             self._process_duration.record(max(0.0, seconds), about | how)
 
-    def retried(self, backend: str, count: int) -> None:
-        """Failed jobs are tried again."""
-        self._retries.add(count, {names.BACKEND: backend})
+    def retried(self, backend: str, queues: Sequence[str]) -> None:
+        """Failed jobs of these queues, one for each, are tried again."""
+        for queue, count in Tally(queues).items():
+            self._retries.add(count, {names.BACKEND: backend, names.DESTINATION: queue})
 
     def dispatched(self, backend: str, count: int) -> None:
         """Scheduled jobs became due."""
@@ -189,7 +190,7 @@ def _ended(event: events.AttemptsRecorded) -> None:
 
 def _retried(event: events.JobsRetried) -> None:
     if (wanted := _wanted(event.backend)) is not None:
-        wanted[0].retried(event.backend, event.count)
+        wanted[0].retried(event.backend, event.queues)
 
 
 def _promoted(event: events.JobsPromoted) -> None:

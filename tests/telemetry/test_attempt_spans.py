@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from dj_queue.api import retry_failed_job
+from dj_queue.api import retry_failed_job, retry_failed_jobs
 from dj_queue.models import FailedExecution, Job
 from dj_queue.telemetry import recording
 from tests.site import telemetry_tasks
@@ -214,6 +214,20 @@ def test_an_operators_retry_is_in_the_trace_of_the_request(spans, tracer, make_r
     assert span.attributes["messaging.message.id"] == result.id
     assert "messaging.operation.type" not in span.attributes
     assert link_contexts(span) == [identity(spans.one("enqueue"))]
+
+
+def test_a_retry_of_several_jobs_is_one_span(spans, make_runtime, finished):
+    runtime = make_runtime()
+    results = [telemetry_tasks.fail.enqueue() for _ in range(2)]
+    finished(*results)
+    runtime.stop(5)
+
+    retry_failed_jobs(job_ids=[result.id for result in results])
+
+    span = spans.one("retry default")
+    assert span.attributes["messaging.batch.message_count"] == 2
+    assert "messaging.message.id" not in span.attributes
+    assert sorted(link_contexts(span)) == sorted(map(identity, spans.named("enqueue")))
 
 
 def test_a_task_that_cannot_be_imported_has_a_span_that_says_so(spans, make_runtime):

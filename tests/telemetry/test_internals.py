@@ -26,6 +26,9 @@ def test_a_claim_links_to_where_its_jobs_were_enqueued(spans, internals, make_ru
     assert sum(span.attributes["messaging.batch.message_count"] for span in claims) == 2
     assert [span.kind for span in claims] == [SpanKind.CLIENT] * len(claims)
     assert all(span.parent is None for span in claims)
+    for span in claims:
+        assert span.attributes["messaging.operation.type"] == "receive"
+        assert span.attributes["messaging.client.id"].startswith("worker-1@")
     assert all(span.end_time >= span.start_time for span in claims)
     linked = [each for span in claims for each in link_contexts(span)]
     assert sorted(linked) == sorted(identity(span) for span in spans.named("enqueue"))
@@ -51,6 +54,9 @@ def test_recovery_and_retention_have_spans_if_they_moved_rows(spans, internals):
 
     assert spans.one("dj_queue.recover").attributes["dj_queue.rows"] == 6
     assert spans.one("dj_queue.prune").attributes["dj_queue.rows"] == 10
+    for span in spans.all():
+        assert span.kind is SpanKind.INTERNAL
+        assert span.parent is None
 
 
 def test_by_default_there_are_none(spans, make_runtime, finished):

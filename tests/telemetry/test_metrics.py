@@ -1,9 +1,12 @@
 """Counters, histograms and gauges say what was enqueued, claimed and run, and what is in the queues."""
 
 import threading
+from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.tasks import task_backends
+from django.utils import timezone
 
 from dj_queue import events
 from dj_queue.api import retry_failed_job
@@ -80,7 +83,7 @@ def test_retries_are_counted(measured, make_runtime, finished):
 
     retry_failed_job(result.id)
 
-    assert measured.total("dj_queue.job.retries") == 1
+    assert measured.total("dj_queue.job.retries", messaging__destination__name="default") == 1
 
 
 def test_what_lost_processes_held_is_counted_by_what_became_of_it(measured):
@@ -89,6 +92,59 @@ def test_what_lost_processes_held_is_counted_by_what_became_of_it(measured):
     recovered = "dj_queue.job.recovered"
     assert measured.total(recovered) == 6
     assert measured.total(recovered, dj_queue__job__outcome="released") == 3
+
+
+def test_what_becomes_due_and_what_fires_is_counted(measured, make_runtime, finished):
+    entry = {"task_path": WHERE, "schedule": "* * * * * *"}
+    make_runtime(recurring={"tick": entry})
+    finished(
+        telemetry_tasks.where.using(run_after=timezone.now() + timedelta(seconds=0.3)).enqueue()
+    )
+
+    wait_until(lambda: measured.total("dj_queue.jobs.dispatched", dj_queue__backend="default") == 1)
+    fires = "dj_queue.recurring.fires"
+    wait_until(lambda: measured.total(fires, dj_queue__recurring__key="tick") >= 1)
+
+
+def test_claims_are_timed_and_counted_by_task(measured, make_runtime, finished):
+    result = telemetry_tasks.where.enqueue()
+    make_runtime()
+    finished(result)
+
+    took = "messaging.client.operation.duration"
+    wait_until(lambda: measured.total(took, messaging__operation__name="claim"))
+    consumed = "messaging.client.consumed.messages"
+    assert measured.total(consumed, dj_queue__task__name=WHERE, messaging__system="dj_queue") >= 1
+
+
+def test_a_scheduled_job_and_a_failed_enqueue_are_told_apart(measured):
+    telemetry_tasks.where.using(run_after=timezone.now() + timedelta(hours=1)).enqueue()
+    sent = "messaging.client.sent.messages"
+    took = "messaging.client.operation.duration"
+    for name in (sent, took):
+        assert measured.total(name, messaging__operation__name="schedule") == 1
+
+    with connection.execute_wrapper(_refuse), pytest.raises(RuntimeError):
+        telemetry_tasks.where.enqueue()
+    for name in (sent, took):
+        [failed] = [each for each in measured.points(name) if "error.type" in each.attributes]
+        assert failed.attributes["messaging.operation.name"] == "enqueue"
+        assert failed.attributes["error.type"] == "RuntimeError"
+
+
+def _refuse(execute, sql, params, many, context):
+    raise RuntimeError("the database is away")
+
+
+def test_histograms_reach_an_hour(measured, make_runtime, finished):
+    make_runtime()
+    finished(telemetry_tasks.where.enqueue())
+    wait_until(lambda: measured.points("messaging.process.duration"))
+
+    [ended] = measured.points("messaging.process.duration")
+    [waited] = measured.points("dj_queue.job.wait.duration")
+    assert ended.explicit_bounds[-5:] == (30, 60, 300, 1800, 3600)
+    assert (waited.explicit_bounds[0], waited.explicit_bounds[-1]) == (0.05, 1800)
 
 
 def test_tasks_need_not_be_told_apart(measured, telemetry):
@@ -153,8 +209,6 @@ def test_who_does_not_lead_says_nothing(measured, make_runtime):
 
 
 def test_an_exporters_thread_keeps_no_connection(measured, make_runtime):
-    from django.db import connection
-
     make_runtime()
     wait_until(lambda: "default" in gauges._leads)
     seen = {}
