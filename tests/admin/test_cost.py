@@ -24,7 +24,7 @@ STATEMENTS = {
     "jobs": 10,
     "failures": 2,
     "tasks": 1,
-    "recurring": 2,
+    "recurring": 3,
     "processes": 3,
     "limits": 3,
 }
