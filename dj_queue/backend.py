@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -19,7 +18,7 @@ from dj_queue.config import BackendConfig, backend_config
 from dj_queue.config.values import queue_names
 from dj_queue.exceptions import ConfigurationError, InvalidEnqueue
 from dj_queue.hooks import hooks_of
-from dj_queue.operations.enqueue import Enqueued, TaskCall, due_time, enqueue_as
+from dj_queue.operations.enqueue import Enqueued, TaskCall, due_time, enqueue_as, enqueue_one
 from dj_queue.reads.results import build_result, get_result
 from dj_queue.reads.tasks import as_enqueued
 from dj_queue.signals import has_listeners
@@ -82,7 +81,11 @@ class DjQueueBackend(BaseTaskBackend):
 
         Raises `EnqueueError` (and writes nothing) when the arguments cannot be stored.
         """
-        return self.enqueue_all([(task, args, kwargs)])[0]
+        self.validate_task(task)
+        written = enqueue_one(self.config, self._due(task), args, kwargs)
+        result = self._result(self._as_read(written.task), written)
+        self._tell_enqueued((result,), (task.func,))
+        return result
 
     def enqueue_all(self, task_calls: Iterable[TaskCall]) -> list[AnyResult]:
         """Write a job for each `(task, args, kwargs)`, all or none; results in the same order.
@@ -105,7 +108,12 @@ class DjQueueBackend(BaseTaskBackend):
             calls = [(due[id(task)], args, kwargs) for task, args, kwargs in calls]
             shown = {id(task): task for task in due.values()}
         shown = {key: self._as_read(task) for key, task in shown.items()}
-        results = enqueue_as(self.config, calls, partial(self._result, shown), notes=notes)
+        results = enqueue_as(
+            self.config,
+            calls,
+            lambda written: self._result(shown[id(written.task)], written),
+            notes=notes,
+        )
         self._tell_enqueued(results, {task.func for task in shown.values()})
         return results
 
@@ -184,11 +192,12 @@ class DjQueueBackend(BaseTaskBackend):
             backend=self.alias,
         )
 
-    def _result(self, shown: Mapping[int, AnyTask], written: Enqueued) -> AnyResult:
+    def _result(self, task: AnyTask, written: Enqueued) -> AnyResult:
+        """What Django shows of a job that was just written; *task* as `_as_read` returned it."""
         enqueued_at = django_time(written.created_at)
         is_over = written.outcome is DispatchOutcome.DISCARDED
         return build_result(
-            task=shown[id(written.task)],
+            task=task,
             job_id=written.job.id,
             status=TaskResultStatus.SUCCESSFUL if is_over else TaskResultStatus.READY,
             enqueued_at=enqueued_at,

@@ -49,6 +49,11 @@ def withdraw(host: Host) -> None:
     _hosts = tuple(known for known in _hosts if known is not host)
 
 
+def is_offered() -> bool:
+    """Whether any runtime of this process may have a place."""
+    return bool(_hosts)
+
+
 def reserve(database: str, backend_alias: str, queue_name: str, executor: Executor) -> Place | None:
     """A place in any runtime of this process, if one has it."""
     for host in _hosts:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 from dj_queue import arguments, events, payload, tracing
 from dj_queue.config import BackendConfig
 from dj_queue.exceptions import InvalidEnqueue
-from dj_queue.ids import new_job_ids
+from dj_queue.ids import new_job_id, new_job_ids
 from dj_queue.operations import direct, limits
 from dj_queue.operations.rates import declared
 from dj_queue.states import DispatchOutcome, Executor
@@ -60,6 +60,8 @@ def enqueue_as[T](
     policy that cannot be used.
     """
     calls = list(calls)
+    if len(calls) == 1:
+        return [make(enqueue_one(config, *calls[0], notes=notes))]
     prepared = [(task, *_arguments(config, args, kwargs, notes)) for task, args, kwargs in calls]
     if not prepared:
         return []
@@ -83,14 +85,40 @@ def enqueue_as[T](
         )
 
     with tracing.enqueuing(config, jobs):
-        inserted = (
-            _insert_limited(config, jobs)
-            if is_limited
-            else _insert_directly(config, jobs) or _insert(config, jobs, make_next)
-        )
+        inserted = _insert_limited(config, jobs) if is_limited else _insert(config, jobs, make_next)
     _tell_after_commit(config, jobs)
     make_next(inserted.created_at, inserted.outcomes[len(made) :])
     return made
+
+
+def enqueue_one(
+    config: BackendConfig,
+    task: AnyTask,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    notes: Mapping[str, Any] | None = None,
+) -> Enqueued:
+    """As `enqueue_as`, for one call.
+
+    Most enqueues are of one job, and what serves many would be half of their time in this process. One
+    job may also go straight into a free place of this process.
+    """
+    plain_args, plain_kwargs, text = _arguments(config, args, kwargs, notes)
+    path, queue, priority, executor, run_after = _kind(task)
+    job = NewJob(new_job_id(), path, queue, priority, executor, text, run_after)
+    limit = declared(config, task)
+    if limit is not None:
+        job.limit, job.discards = limit.resolve(args, kwargs)
+    jobs = (job,)
+    with tracing.enqueuing(config, jobs):
+        inserted = (
+            _insert_directly(config, job) or _insert(config, jobs, None)
+            if limit is None
+            else _insert_limited(config, jobs)
+        )
+    _tell_after_commit(config, jobs)
+    return Enqueued(job, task, plain_args, plain_kwargs, inserted.created_at, inserted.outcomes[0])
 
 
 def _tell_after_commit(config: BackendConfig, jobs: Sequence[NewJob]) -> None:
@@ -134,16 +162,16 @@ def _insert_limited(config: BackendConfig, jobs: Sequence[NewJob]) -> Inserted:
     return inserted
 
 
-def _insert(config: BackendConfig, jobs: Sequence[NewJob], written: PartWritten) -> Inserted:
+def _insert(config: BackendConfig, jobs: Sequence[NewJob], written: PartWritten | None) -> Inserted:
     inserted = store_for(config.options.database_alias).insert(config.alias, jobs, written)
     _wake_after_commit(config, jobs, inserted.outcomes)
     return inserted
 
 
-def _insert_directly(config: BackendConfig, jobs: Sequence[NewJob]) -> Inserted | None:
-    """Start a single job in a free place of this process; None when it has to go the usual way."""
-    database, job = config.options.database_alias, jobs[0]
-    if len(jobs) > 1 or job.run_after is not None or not _commits_at_once(database):
+def _insert_directly(config: BackendConfig, job: NewJob) -> Inserted | None:
+    """Start a job in a free place of this process; None when it has to go the usual way."""
+    database = config.options.database_alias
+    if job.run_after is not None or not direct.is_offered() or not _commits_at_once(database):
         return None
     place = direct.reserve(database, config.alias, job.queue_name, job.executor)
     if place is None:
@@ -231,13 +259,19 @@ def _kind(task: AnyTask) -> tuple[str, str, int, Executor, datetime | None]:
 
 def _executor(function: Any) -> Executor:
     """See `dj_queue.api.executor`."""
-    is_async = iscoroutinefunction(function)
+    is_async = _is_async(function)
     match getattr(function, "dj_queue_executor", None):
         case "process":
             return Executor.PROCESS
         case "thread":
             return Executor.ONLY_ASYNC if is_async else Executor.ONLY_THREAD
     return Executor.ASYNC if is_async else Executor.THREAD
+
+
+@cache
+def _is_async(function: Any) -> bool:
+    # Asked in each enqueue, and `inspect` takes a microsecond to look through all kinds of wrappers.
+    return iscoroutinefunction(function)
 
 
 def due_time(run_after: datetime | timedelta | None) -> datetime | None:
@@ -265,16 +299,18 @@ def _wake_after_commit(
 ) -> None:
     """Tell the runtime of this process, if it has one, once the jobs can be seen."""
     database = config.options.database_alias
-    if not _hears_commits(database):
+    hears_ready = events.is_wanted(events.JobsReady)
+    hears_scheduled = events.is_wanted(events.JobsScheduled)
+    if not (hears_ready or hears_scheduled) or not _hears_commits(database):
         return  # Nobody hears a commit that is made by hand; the runtime finds the jobs by itself.
-    if events.is_wanted(events.JobsReady) and DispatchOutcome.READY in outcomes:
+    if hears_ready and DispatchOutcome.READY in outcomes:
         placed = zip(jobs, outcomes, strict=True)
         queues = tuple(
             dict.fromkeys(job.queue_name for job, place in placed if place is DispatchOutcome.READY)
         )
         ready = events.JobsReady(database, config.alias, queues)
         transaction.on_commit(partial(events.emit, ready), using=database)
-    if events.is_wanted(events.JobsScheduled) and (
+    if hears_scheduled and (
         DispatchOutcome.SCHEDULED in outcomes
         # Asked of jobs with a limit only: the others may be very many.
         or (DispatchOutcome.BLOCKED in outcomes and wakes_dispatchers(jobs, outcomes))

@@ -196,7 +196,7 @@ def test_a_write_that_fails_leaves_the_place_in_doubt_and_nothing_behind(host, m
     first = add.enqueue(1, 2)
     host.place = kept
     job_id = Job.objects.get().id
-    monkeypatch.setattr(enqueue, "new_job_ids", lambda count: [job_id] * count)
+    monkeypatch.setattr(enqueue, "new_job_id", lambda: job_id)
 
     with pytest.raises(DatabaseError):
         add.enqueue(3, 4)
