@@ -4,9 +4,10 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString, cast
-from weakref import WeakSet
+from typing import Any, LiteralString, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import connections, transaction
@@ -28,14 +29,40 @@ from dj_queue.store.records import (
 from dj_queue.store.shared import from_column
 
 
+class _Announcing(NamedTuple):
+    """An insert, and how it is announced."""
+
+    backend_alias: str
+    topic: Topic
+    queues: tuple[str, ...]
+    text: str | None
+    """What is sent with the insert; None when it is silent."""
+    is_deferred: bool
+    started: float
+    """By the monotonic clock."""
+
+
+@dataclass(slots=True)
+class _Link:
+    """What is known of the driver's connection under one of Django's."""
+
+    raw: "psycopg.Connection[Any]"
+    is_direct: bool = False
+    """Whether no pooler stands between us and one server process."""
+    cursor: "psycopg.Cursor[Any] | None" = None
+    """The one that ran the last frequent statement. It knows how to write and read the columns, and setting
+    that up is an eighth of what an enqueue costs this process. It keeps the last job's payload in memory.
+    """
+
+
 class PostgresStore(Store):
     """The queue's statements for PostgreSQL."""
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
         self._announcements = Announcements()
-        # Connections on which no pooler stands between us and one server process.
-        self._direct: WeakSet[psycopg.Connection[Any]] = WeakSet()
+        # Of Django's connections: a thread has one for each entry of `DATABASES`, and they die together.
+        self._links: WeakKeyDictionary[DatabaseWrapper, _Link] = WeakKeyDictionary()
 
     def insert(
         self, backend_alias: str, jobs: Sequence[NewJob], written: PartWritten | None = None
@@ -52,7 +79,9 @@ class PostgresStore(Store):
     def insert_claimed(
         self, backend_alias: str, job: NewJob, *, process_id: int, token: int
     ) -> InsertedClaim:
-        row = self._execute(
+        connection = self._connected()
+        row = self._run(
+            connection,
             sql.INSERT_CLAIMED,
             (
                 job.id, job.task_path, job.queue_name, job.priority, job.payload,
@@ -60,7 +89,7 @@ class PostgresStore(Store):
             ),
             is_frequent=True,
         )  # fmt: skip
-        self._note_pooler(row[2])
+        self._note_pooler(connection, row[2])
         return InsertedClaim(_aware(row[0]), row[1])
 
     def estimated_rows(self, statement: str, parameters: Sequence[Any]) -> int | None:
@@ -98,20 +127,23 @@ class PostgresStore(Store):
         return PostgresSession(self.alias, backend_alias, listen, selection)
 
     def _insert_one(self, backend_alias: str, job: NewJob) -> Inserted:
+        connection = self._connected()
         topic = Topic.READY if job.run_after is None else Topic.SCHEDULED
-        with self._announcing(backend_alias, topic, (job.queue_name,)) as announcement:
-            row = self._execute(
-                sql.insert_one(is_scheduled=job.run_after is not None, announces=bool(announcement)),
-                (
-                    job.id, job.task_path, job.queue_name, job.priority, job.payload,
-                    backend_alias, int(job.executor), job.trace_context,
-                    *(() if job.run_after is None else (job.run_after,)),
-                    *((announcement,) if announcement else ()),
-                ),
-                is_frequent=True,
-            )  # fmt: skip
+        announcing = self._announcing(connection, backend_alias, topic, (job.queue_name,))
+        row = self._run(
+            connection,
+            sql.insert_one(is_scheduled=job.run_after is not None, announces=bool(announcing.text)),
+            (
+                job.id, job.task_path, job.queue_name, job.priority, job.payload,
+                backend_alias, int(job.executor), job.trace_context,
+                *(() if job.run_after is None else (job.run_after,)),
+                *((announcing.text,) if announcing.text else ()),
+            ),
+            is_frequent=True,
+        )  # fmt: skip
+        self._announce_late(announcing)
         created_at, is_scheduled, server_pid = row[:3]
-        self._note_pooler(server_pid)
+        self._note_pooler(connection, server_pid)
         return Inserted(_aware(created_at), (_outcome(is_scheduled=is_scheduled),))
 
     def _insert_many(
@@ -140,12 +172,13 @@ class PostgresStore(Store):
             jobs[place : place + ROWS_PER_STATEMENT]
             for place in range(0, len(jobs), ROWS_PER_STATEMENT)
         )
-        answer = self._execute(sql.INSERT_MANY, (None, backend_alias, *_columns(first)))
+        connection = self._connected()
+        answer = self._run(connection, sql.INSERT_MANY, (None, backend_alias, *_columns(first)))
         created_at = answer[0]
-        self._note_pooler(answer[2])
-        with self._pipeline() if others else nullcontext(None) as flush:
+        self._note_pooler(connection, answer[2])
+        with self._pipeline(connection) if others else nullcontext(None) as flush:
             for part in others:
-                with self._cursor() as cursor:
+                with _wrapped(connection, _bound_on_server(connection)) as cursor:
                     parameters = (created_at, backend_alias, *_columns(part))
                     cursor.execute(sql.INSERT_MANY, parameters)
                     if flush is not None:
@@ -155,15 +188,14 @@ class PostgresStore(Store):
         yield first, answer
 
     @contextmanager
-    def _pipeline(self) -> Iterator[Callable[[], object] | None]:
+    def _pipeline(self, connection: DatabaseWrapper) -> Iterator[Callable[[], object] | None]:
         """Let statements be sent without waiting for their answers, where that is safe; what sends them.
 
         Not through a pooler, of which old ones mix answers up, and not where somebody looks at single
         statements and how long they take.
         """
-        connection = connections[self.alias]
-        raw = cast("psycopg.Connection[Any]", connection.connection)
-        is_safe = raw in self._direct and psycopg.Pipeline.is_supported()
+        raw = _raw(connection)
+        is_safe = self._link(connection).is_direct and psycopg.Pipeline.is_supported()
         if not is_safe or connection.queries_logged or connection.execute_wrappers:
             yield None
             return
@@ -191,66 +223,101 @@ class PostgresStore(Store):
                 )
             )
             if queues:
-                with self._announcing(backend_alias, topic, queues) as announcement:
-                    if announcement:
-                        self._execute(sql.NOTIFY, (topic.value, announcement))
+                announcing = self._announcing(self._connected(), backend_alias, topic, queues)
+                if announcing.text:
+                    self._execute(sql.NOTIFY, (topic.value, announcing.text))
+                self._announce_late(announcing)
 
-    @contextmanager
     def _announcing(
-        self, backend_alias: str, topic: Topic, queues: tuple[str, ...]
-    ) -> Iterator[str | None]:
-        connection = connections[self.alias]
-        in_transaction = connection.in_atomic_block or not connection.get_autocommit()
-        announcement = self._announcements.begin(
-            backend_alias, topic, queues, is_deferred=in_transaction
-        )
-        started = time.monotonic()
-        yield announcement
-        if self._announcements.came_too_late(
-            started=started, was_sent=announcement is not None, is_deferred=in_transaction
-        ):
-            self._execute(
-                sql.NOTIFY, (topic.value, self._announcements.text(backend_alias, queues))
-            )
+        self,
+        connection: DatabaseWrapper,
+        backend_alias: str,
+        topic: Topic,
+        queues: tuple[str, ...],
+    ) -> _Announcing:
+        in_transaction = connection.in_atomic_block or not connection.autocommit
+        text = self._announcements.begin(backend_alias, topic, queues, is_deferred=in_transaction)
+        return _Announcing(backend_alias, topic, queues, text, in_transaction, time.monotonic())
 
-    def _execute(
-        self, statement: LiteralString, parameters: Sequence[object], *, is_frequent: bool = False
+    def _announce_late(self, announcing: _Announcing) -> None:
+        """Tell of an insert that was to be silent, if it took too long for that."""
+        if self._announcements.came_too_late(
+            started=announcing.started,
+            was_sent=announcing.text is not None,
+            is_deferred=announcing.is_deferred,
+        ):
+            text = self._announcements.text(announcing.backend_alias, announcing.queues)
+            self._execute(sql.NOTIFY, (announcing.topic.value, text))
+
+    def _connected(self) -> DatabaseWrapper:
+        """Django's connection of this thread, open."""
+        connection = cast("DatabaseWrapper", connections[self.alias])
+        connection.ensure_connection()
+        return connection
+
+    def _execute(self, statement: LiteralString, parameters: Sequence[object]) -> Any:
+        """See `_run`."""
+        return self._run(self._connected(), statement, parameters)
+
+    def _run(
+        self,
+        connection: DatabaseWrapper,
+        statement: LiteralString,
+        parameters: Sequence[object],
+        *,
+        is_frequent: bool = False,
     ) -> Any:
-        """Run a statement on Django's connection of this thread; its first row.
+        """Run a statement on Django's *connection*; its first row.
 
         A cursor that binds on the server, under Django's own wrapper: execute wrappers, the query log
         and the caller's transaction work as for any other statement. A frequent statement is prepared
         where that is safe: planning it each time would take about a third of the time of an enqueue.
         """
-        connection = connections[self.alias]
-        connection.ensure_connection()
-        raw = cast("psycopg.Connection[Any]", connection.connection)
+        link = self._link(connection)
+        raw = link.raw
         # Django turns preparing off for the whole connection, because of poolers.
         threshold = raw.prepare_threshold
         # Not in a query log: psycopg does not remember the text of what it prepared, and Django 6.0 then
         # logs None.
-        is_prepared = is_frequent and raw in self._direct and not connection.queries_logged
+        is_prepared = is_frequent and link.is_direct and not connection.queries_logged
         raw.prepare_threshold = 0 if is_prepared else threshold
+        used, link.cursor = link.cursor if is_prepared else None, None
         try:
-            with self._cursor() as cursor:
-                cursor.execute(statement, parameters)
-                return cursor.fetchone()
+            bound_on_server = used or _bound_on_server(connection)
+            cursor = _wrapped(connection, bound_on_server)
+            cursor.execute(statement, parameters)
+            row = cursor.fetchone()
         finally:
             raw.prepare_threshold = threshold
+        link.cursor = bound_on_server if is_prepared else None
+        return row
 
-    def _cursor(self) -> Any:
-        """A cursor that binds on the server, on Django's connection of this thread."""
-        connection = cast("DatabaseWrapper", connections[self.alias])
-        with connection.wrap_database_errors:
-            bound_on_server = psycopg.Cursor(cast("psycopg.Connection[Any]", connection.connection))
-        # The way Django makes its own.
-        return connection._prepare_cursor(bound_on_server)  # type: ignore[attr-defined]  # noqa: SLF001
+    def _link(self, connection: DatabaseWrapper) -> _Link:
+        link = self._links.get(connection)
+        if link is None or link.raw is not connection.connection:
+            link = self._links[connection] = _Link(_raw(connection))
+        return link
 
-    def _note_pooler(self, server_pid: int) -> None:
+    def _note_pooler(self, connection: DatabaseWrapper, server_pid: int) -> None:
         """Compare who answered with whom we connected to: a pooler names a process of its own."""
-        raw = cast("psycopg.Connection[Any]", connections[self.alias].connection)
-        if raw is not None and raw not in self._direct and raw.info.backend_pid == server_pid:
-            self._direct.add(raw)
+        # An execute wrapper may have closed the connection after the statement.
+        if connection.connection is not None:
+            link = self._link(connection)
+            link.is_direct = link.is_direct or link.raw.info.backend_pid == server_pid
+
+
+def _raw(connection: DatabaseWrapper) -> "psycopg.Connection[Any]":
+    return cast("psycopg.Connection[Any]", connection.connection)
+
+
+def _bound_on_server(connection: DatabaseWrapper) -> "psycopg.Cursor[Any]":
+    with connection.wrap_database_errors:
+        return psycopg.Cursor(_raw(connection))
+
+
+def _wrapped(connection: DatabaseWrapper, cursor: "psycopg.Cursor[Any]") -> Any:
+    """*cursor* under Django's own, the way Django makes its own."""
+    return connection._prepare_cursor(cursor)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _columns(jobs: Sequence[NewJob]) -> list[object]:
