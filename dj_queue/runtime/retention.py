@@ -1,8 +1,8 @@
 """Retention: keeps the tables from growing for ever, in the process that leads.
 
-What has been kept long enough goes in batches of a thousand, each a short transaction on rows that nobody
-else touches any more. How finished jobs are found without an index, and without reading again and
-again what stays (old jobs that failed, wait or run): see `FinishedWalk`.
+What has been kept long enough goes in batches of at most a thousand, each a short transaction on rows
+that nobody else touches any more; how short, see `Pace`. How finished jobs are found without an index, and
+without reading again and again what stays (old jobs that failed, wait or run): see `FinishedWalk`.
 """
 
 import math
@@ -25,9 +25,27 @@ BATCH = 1000
 _STRETCH_SECONDS = 0.5
 # Between two stretches, for whatever else the leader has to do.
 _BREATH_SECONDS = 0.02
-_LONGEST_REST_SECONDS = 0.05
 _TELL_SECONDS = 60.0
 _TOLD = ("finished", "failed", "recurring")
+
+
+class Pace:
+    """How many rows go in one batch, and how long others have the database to themselves after it.
+
+    Nobody else wants rows that are cleared, so a batch may take a while, and a third of the time is rest.
+    But where one transaction writes at a time, each job that is enqueued, begins or ends meanwhile waits
+    for the batch, and looks only now and then whether it is its turn: there a batch holds the database
+    for some milliseconds, and twice as long as it took passes before the next.
+    """
+
+    _LONGEST_REST_SECONDS = 0.05
+
+    def __init__(self, *, has_one_writer: bool) -> None:
+        self.size, self._rests = (200, 2.0) if has_one_writer else (BATCH, 0.5)
+
+    def rest(self, seconds: float) -> float:
+        """How long to rest after a batch that took *seconds*."""
+        return min(self._LONGEST_REST_SECONDS, seconds * self._rests)
 
 
 class Retention:
@@ -36,6 +54,7 @@ class Retention:
     def __init__(self, config: BackendConfig) -> None:
         options = config.options
         self._config = config
+        self._pace = Pace(has_one_writer=store_for(options.database_alias).has_one_writer)
         self._kinds: list[_Kind] = []
         if options.clear_finished_jobs_after is not None:
             self._kinds.append(FinishedWalk(config, options.clear_finished_jobs_after))
@@ -64,45 +83,44 @@ class Retention:
         deadline = time.monotonic() + _STRETCH_SECONDS
         if until is not None:
             deadline = min(deadline, until)
-        with kept_open(self._config.options.database_alias):
+        database = self._config.options.database_alias
+        with kept_open(database), store_for(database).in_no_hurry():
             for kind in self._kinds:
                 while kind.is_due and time.monotonic() < deadline:
                     began = time.monotonic()
-                    self._count(kind.name, kind.clear_batch())
-                    # A third of the time belongs to others: SQLite has one writer, and those who wait
-                    # for it look only now and then whether it is their turn.
-                    time.sleep(min(_LONGEST_REST_SECONDS, (time.monotonic() - began) / 2))
+                    self._count(kind.name, kind.clear_batch(self._pace.size))
+                    time.sleep(self._pace.rest(time.monotonic() - began))
         is_done = not any(kind.is_due for kind in self._kinds)
         self._tell(is_done=is_done)
         if not is_done:
             return _BREATH_SECONDS
         return min((kind.seconds_to_look for kind in self._kinds), default=math.inf)
 
-    def _clear_failed(self) -> int:
+    def _clear_failed(self, size: int) -> int:
         return cleanup.clear_failed_jobs(
             older_than=self._config.options.clear_failed_jobs_after,
-            batch_size=BATCH,
+            batch_size=size,
             backend_alias=self._config.alias,
         )
 
-    def _clear_recurring(self) -> int:
+    def _clear_recurring(self, size: int) -> int:
         return cleanup.clear_recurring_executions(
             older_than=self._config.options.clear_recurring_executions_after,
-            batch_size=BATCH,
+            batch_size=size,
             backend_alias=self._config.alias,
         )
 
-    def _clear_workflows(self) -> int:
+    def _clear_workflows(self, size: int) -> int:
         return clear_finished_workflows(
             older_than=self._config.options.clear_finished_jobs_after,
-            batch_size=BATCH,
+            batch_size=size,
             backend_alias=self._config.alias,
         )
 
-    def _clear_statistics(self) -> int:
+    def _clear_statistics(self, size: int) -> int:
         return clear_statistics(
             older_than=self._config.options.clear_statistics_after,
-            batch_size=BATCH,
+            batch_size=size,
             backend_alias=self._config.alias,
         )
 
@@ -122,7 +140,7 @@ class Retention:
 class _Kind:
     """One kind of rows, with the times at which it is looked for them."""
 
-    def __init__(self, name: str, after_seconds: float, clear: Callable[[], int]) -> None:
+    def __init__(self, name: str, after_seconds: float, clear: Callable[[int], int]) -> None:
         self.name = name
         # A tenth of the time that rows are kept is how much longer some stay.
         self.look_every = min(60.0, max(1.0, after_seconds / 10))
@@ -139,10 +157,10 @@ class _Kind:
         """Until it is due again."""
         return max(0.0, self._look_at - time.monotonic())
 
-    def clear_batch(self) -> int:
-        """Delete a batch; how many rows. Not due any more when that was all."""
-        count = self._clear()
-        if count < BATCH:
+    def clear_batch(self, size: int) -> int:
+        """Delete up to *size* rows; how many. Not due any more when that was all."""
+        count = self._clear(size)
+        if count < size:
             self._look_at = time.monotonic() + self.look_every
         return count
 
@@ -154,7 +172,8 @@ class FinishedWalk(_Kind):
     that may be old enough, and so reads every job once. The little (`_lag`) is for jobs to finish: most
     that are passed are old enough then. What is passed and stays, because it had failed, waited, run
     or ended late, is looked at again from the start of the table once in a while (`_again_every`); and more
-    rarely if there is so much of it that such a round takes more than a hundredth of the time.
+    rarely if there is so much of it that reading it takes more than a hundredth of the time. Time in which
+    jobs are deleted does not count for that: with many that end late, rounds would become ever rarer.
     """
 
     def __init__(self, config: BackendConfig, after_seconds: float) -> None:
@@ -168,20 +187,21 @@ class FinishedWalk(_Kind):
         self._round_seconds = 0.0
         self._is_round = True
 
-    def clear_batch(self) -> int:
+    def clear_batch(self, size: int) -> int:
         """See `_Kind.clear_batch`."""
         if time.monotonic() >= self._again_at:
             self._place, self._is_round, self._again_at = None, True, math.inf
             self._round_seconds = 0.0
-        return self._walk_on()
+        return self._walk_on(size)
 
-    def _walk_on(self) -> int:
+    def _walk_on(self, size: int) -> int:
         began = time.monotonic()
         now = store_for(self._config.options.database_alias).now()
         cutoff = cleanup.cutoff_at(now, self._after_seconds)
         end = cleanup.end_of_walk(cutoff - self._lag)
-        page = cleanup.clear_page(self._config, cutoff, after=self._place, before=end, size=BATCH)
-        self._round_seconds += time.monotonic() - began
+        page = cleanup.clear_page(self._config, cutoff, after=self._place, before=end, size=size)
+        # What was deleted was worth its time.
+        self._round_seconds += (time.monotonic() - began) * (1 - page.cleared / size)
         if page.last is not None:
             self._place = page.last
         else:

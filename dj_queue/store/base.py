@@ -8,6 +8,7 @@ database does not take it. Every implementation passes the suite in `tests/store
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -164,6 +165,9 @@ class Session(ABC):
 class Store(ABC):
     """The queue's statements for one vendor, on one entry of `DATABASES`."""
 
+    has_one_writer = False
+    """Whether one transaction writes at a time, whatever its rows."""
+
     def __init__(self, alias: str) -> None:
         self.alias = alias
 
@@ -186,6 +190,13 @@ class Store(ABC):
 
         Outside of transactions only: whoever called runs the job as soon as this returns.
         """
+
+    def in_no_hurry(self) -> AbstractContextManager[None]:
+        """What is written in the block, on the calling thread's connection, may be lost with the power.
+
+        For what is done again then. Where a commit keeps others waiting, it does not wait for the disk.
+        """
+        return nullcontext()
 
     @abstractmethod
     def now(self) -> datetime:

@@ -60,9 +60,15 @@ from dj_queue.store.wake import WakeSignal
 # How often a waiting session looks whether the file changed (PRAGMA data_version, about 6 microseconds).
 _DATA_VERSION_POLL_SECONDS = 0.02
 
+# The value for "the disk may have it later"; the lower one, for "never mind", stays.
+_NORMAL = 1
+_SYNCHRONOUS = "PRAGMA synchronous = {}"
+
 
 class SQLiteStore(Store):
     """The queue's statements for SQLite."""
+
+    has_one_writer = True
 
     def insert(
         self, backend_alias: str, jobs: Sequence[NewJob], written: PartWritten | None = None
@@ -96,6 +102,23 @@ class SQLiteStore(Store):
             return insert_claimed(
                 cursor, backend_alias, job, now, process_id=process_id, token=token
             )
+
+    @contextmanager
+    def in_no_hurry(self) -> Iterator[None]:
+        # Only with a write-ahead log: there a commit that is not on the disk can be lost, but break nothing.
+        with connections[self.alias].cursor() as cursor:
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                yield
+                return
+            before = cursor.execute("PRAGMA synchronous").fetchone()[0]
+            cursor.execute(_SYNCHRONOUS.format(min(before, _NORMAL)))
+        try:
+            yield
+        finally:
+            # A connection that was closed meanwhile is a new one, which has its own.
+            if connections[self.alias].connection is not None:
+                with connections[self.alias].cursor() as cursor:
+                    cursor.execute(_SYNCHRONOUS.format(before))
 
     def now(self) -> datetime:
         return datetime.now(UTC)

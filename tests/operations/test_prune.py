@@ -16,7 +16,7 @@ from dj_queue.config import BACKEND_PATH, backend_config
 from dj_queue.ids import first_id_at
 from dj_queue.models import FailedExecution, Job, RecurringExecution
 from dj_queue.operations import cleanup
-from dj_queue.runtime.retention import Retention
+from dj_queue.runtime.retention import BATCH, FinishedWalk, Pace, Retention
 from dj_queue.runtime.supervisor import Supervisor
 from tests.site.tasks import add, noop
 from tests.waiting import wait_until
@@ -348,6 +348,27 @@ def test_a_job_that_ended_late_goes_with_the_next_round(use_tasks):
     work_until_done(retention)
 
     assert Job.objects.count() == 0
+
+
+@pytest.mark.parametrize(("make", "counts"), [(make_finished, False), (make_old, True)])
+def test_time_in_which_jobs_were_deleted_does_not_put_off_the_next_round(make, counts):
+    """Else, with many that end late, rounds would become ever rarer and the table ever longer."""
+    make(BATCH)
+    walk = FinishedWalk(backend_config("default"), 3600)
+
+    walk.clear_batch(BATCH)
+
+    assert (walk._round_seconds > 0.0) is counts
+
+
+def test_where_one_transaction_writes_at_a_time_batches_are_small_and_far_between():
+    shared, alone = Pace(has_one_writer=False), Pace(has_one_writer=True)
+
+    assert alone.size < shared.size / 2
+    assert alone.rest(0.01) >= 2 * 0.01 > shared.rest(0.01)
+    assert Retention(backend_config("default"))._pace.size == (
+        alone.size if connection.vendor == "sqlite" else shared.size
+    )
 
 
 def test_a_runtime_clears_jobs_that_it_has_run():

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from dj_queue.exceptions import UnsupportedDatabase
+from dj_queue.store import store_for
 from dj_queue.store.base import ROWS_PER_STATEMENT
 from dj_queue.store.records import Room
 from dj_queue.store.sqlite import SQLiteStore
@@ -106,3 +107,26 @@ def test_database_in_memory_is_refused_with_the_reason():
             SQLiteStore("default").open_session("default")
     finally:
         connection.settings_dict = on_disk
+
+
+@pytest.mark.parametrize(("journal", "inside"), [("wal", 1), ("delete", 2)])
+@pytest.mark.django_db(transaction=True)
+def test_what_can_be_done_again_does_not_wait_for_the_disk_where_that_breaks_nothing(
+    journal, inside
+):
+    def synchronous():
+        with connection.cursor() as cursor:
+            return cursor.execute("PRAGMA synchronous").fetchone()[0]
+
+    with connection.cursor() as cursor:
+        before = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        cursor.execute("PRAGMA synchronous = 2")
+        if cursor.execute(f"PRAGMA journal_mode = {journal}").fetchone()[0] != journal:
+            pytest.skip("another connection is open")
+    try:
+        with store_for("default").in_no_hurry():
+            assert synchronous() == inside
+        assert synchronous() == 2
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA journal_mode = {before}")
