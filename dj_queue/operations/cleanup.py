@@ -34,6 +34,14 @@ class Page(NamedTuple):
     """The last job that was looked at; None at the end of the walk."""
 
 
+class Kind(NamedTuple):
+    """What is cleared in the same way."""
+
+    before: Callable[[BackendConfig, datetime, str | None], QuerySet[Any]]
+    """Rows from before a moment, of one task or key only if that is given."""
+    remove: Callable[[str, Sequence[Any]], int]
+
+
 def clear_finished_jobs(
     *,
     older_than: Age | None = None,
@@ -49,11 +57,8 @@ def clear_finished_jobs(
     the database's clock.
     """
     config = backend_config(backend_alias)
-    cutoff = _cutoff(config, older_than, config.options.clear_finished_jobs_after, now)
-    if cutoff is None:
-        return 0
-    finished = finished_before(config, cutoff, task_path)
-    return _cleared(config, finished, batch_size, _remove_finished)
+    age = config.options.clear_finished_jobs_after if older_than is None else older_than
+    return _cleared(config, FINISHED, age, now, batch_size, task_path)
 
 
 def clear_failed_jobs(
@@ -70,11 +75,8 @@ def clear_failed_jobs(
     `clear_failed_jobs_after`.
     """
     config = backend_config(backend_alias)
-    cutoff = _cutoff(config, older_than, config.options.clear_failed_jobs_after, now)
-    if cutoff is None:
-        return 0
-    failed = failed_before(config, cutoff, task_path)
-    return _cleared(config, failed, batch_size, _remove_failed)
+    age = config.options.clear_failed_jobs_after if older_than is None else older_than
+    return _cleared(config, FAILED, age, now, batch_size, task_path)
 
 
 def clear_recurring_executions(
@@ -91,11 +93,8 @@ def clear_recurring_executions(
     `clear_recurring_executions_after`. The jobs stay.
     """
     config = backend_config(backend_alias)
-    cutoff = _cutoff(config, older_than, config.options.clear_recurring_executions_after, now)
-    if cutoff is None:
-        return 0
-    records = recorded_before(config, cutoff, task_key)
-    return _cleared(config, records, batch_size, _remove_records)
+    age = config.options.clear_recurring_executions_after if older_than is None else older_than
+    return _cleared(config, RECORDS, age, now, batch_size, task_key)
 
 
 def clear_page(
@@ -117,7 +116,7 @@ def clear_page(
         and alias == config.alias
         and cast("datetime", from_column(finished_at)) < cutoff
     ]
-    count = _in_transaction(config, _remove_finished, due) if due else 0
+    count = _in_transaction(config, remove_jobs, due) if due else 0
     return Page(count, rows[-1][0] if len(rows) == size else None)
 
 
@@ -173,12 +172,7 @@ def end_of_walk(cutoff: datetime) -> UUID:
     return first_id_at(cutoff)
 
 
-def _cutoff(
-    config: BackendConfig, older_than: Age | None, configured: float | None, now: datetime | None
-) -> datetime | None:
-    age = configured if older_than is None else older_than
-    if age is None:
-        return None
+def _cutoff(config: BackendConfig, age: Age, now: datetime | None) -> datetime:
     if now is None:
         now = store_for(config.options.database_alias).now()
     elif timezone.is_naive(now):
@@ -190,12 +184,18 @@ def _cutoff(
 
 def _cleared(
     config: BackendConfig,
-    rows: QuerySet[Any],
+    kind: Kind,
+    age: Age | None,
+    now: datetime | None,
     batch_size: int,
-    remove: Callable[[str, Sequence[Any]], int],
+    only: str | None,
 ) -> int:
+    """Delete up to *batch_size* rows of *kind* that are older than *age*; None keeps them for ever."""
     if batch_size < 1:
         raise ValueError(f"batch_size: expected a whole number above 0, found {batch_size!r}")
+    if age is None:
+        return 0
+    rows = kind.before(config, _cutoff(config, age, now), only)
 
     def clear(database: str, _: object) -> int:
         found: Sequence[Any]
@@ -203,7 +203,7 @@ def _cleared(
             found = [row.job_id for row in locked(rows, limit=batch_size)]
         else:
             found = list(rows.values_list("pk", flat=True)[:batch_size])
-        return remove(database, found) if found else 0
+        return kind.remove(database, found) if found else 0
 
     return _in_transaction(config, clear, ())
 
@@ -215,13 +215,14 @@ def _in_transaction(
     return in_transaction(database, partial(work, database, keys))
 
 
-def _remove_finished(database: str, ids: Sequence[UUID]) -> int:
-    return remove_jobs(database, ids)
-
-
 def _remove_failed(database: str, ids: Sequence[UUID]) -> int:
     return remove_jobs(database, ids, FailedExecution)
 
 
 def _remove_records(database: str, keys: Sequence[int]) -> int:
     return delete_raw(RecurringExecution.objects.using(database).filter(pk__in=keys))
+
+
+FINISHED = Kind(finished_before, remove_jobs)
+FAILED = Kind(failed_before, _remove_failed)
+RECORDS = Kind(recorded_before, _remove_records)

@@ -24,8 +24,8 @@ from dj_queue.models import (
 from dj_queue.operations.retry import retry_batch
 from dj_queue.selectors import QueueSelection
 from dj_queue.store import store_for
-from dj_queue.store.records import ClaimedJob, Limit, Outcome
-from dj_queue.store.shared import django_time, ended_slots, error_record, from_column
+from dj_queue.store.records import ClaimedJob, Outcome
+from dj_queue.store.shared import claimed_model, django_time, ended_slots, error_record
 
 _KEYS_AT_ONCE = 1000
 
@@ -73,7 +73,7 @@ class InlineQueue:
             ClaimedExecution.objects.using(self._database).create(
                 job=row.job, token=token, started_at=moment, created_at=moment
             )
-            return _claimed(row.job, token)
+            return claimed_model(row.job, token)
 
     def record(self, outcome: Outcome) -> Job | None:
         """Record how a claimed job ended, and hand its slot on; the job, or None if it is not ours now.
@@ -160,28 +160,4 @@ def _blocked(row: ScheduledExecution, now: datetime) -> BlockedExecution:
         concurrency_key=row.concurrency_key or "",
         waits=row.job.concurrency_on_conflict != "discard",
         expires_at=cast("datetime", django_time(now + wait)),
-    )
-
-
-def _claimed(job: Job, token: int) -> ClaimedJob:
-    limit = None
-    if job.concurrency_key:
-        limit = Limit(
-            job.concurrency_key, job.concurrency_limit or 1, job.concurrency_duration or 0
-        )
-    return ClaimedJob(
-        id=job.id,
-        token=token,
-        task_path=job.task_path,
-        queue_name=job.queue_name,
-        priority=job.priority,
-        executor=job.executor,
-        payload=job.payload,
-        created_at=cast("datetime", from_column(job.created_at)),
-        scheduled_at=from_column(job.scheduled_at),
-        worker_ids=job.worker_ids,
-        errors=job.errors,
-        first_started_at=from_column(job.started_at),
-        trace_context=job.trace_context,
-        limit=limit,
     )

@@ -6,9 +6,9 @@ from typing import NamedTuple, cast
 
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
-from dj_queue.models import ClaimedExecution, Job, Process
-from dj_queue.store.records import ClaimedJob, Limit
-from dj_queue.store.shared import django_time, from_column
+from dj_queue.models import ClaimedExecution, Process
+from dj_queue.store.records import ClaimedJob
+from dj_queue.store.shared import claimed_model, django_time, from_column
 
 
 class LostProcess(NamedTuple):
@@ -90,35 +90,10 @@ def _lost(claims: QuerySet[ClaimedExecution], limit: int) -> list[LostClaim]:
     named = claims.annotate(worker_name=Subquery(worker.values("name")[:1]))
     return [
         LostClaim(
-            _claimed_job(claim),
+            claimed_model(claim.job, claim.token),
             claim.process_id,
             claim.worker_name or "",
             from_column(claim.started_at),
         )
         for claim in named.select_related("job").order_by("id")[:limit]
     ]
-
-
-def _claimed_job(claim: ClaimedExecution) -> ClaimedJob:
-    job = claim.job
-    return ClaimedJob(
-        id=job.id,
-        token=claim.token,
-        task_path=job.task_path,
-        queue_name=job.queue_name,
-        priority=job.priority,
-        executor=job.executor,
-        payload=job.payload,
-        created_at=cast("datetime", from_column(job.created_at)),
-        scheduled_at=from_column(job.scheduled_at),
-        worker_ids=job.worker_ids,
-        errors=job.errors,
-        first_started_at=from_column(job.started_at),
-        limit=_limit(job),
-    )
-
-
-def _limit(job: Job) -> Limit | None:
-    if job.concurrency_key is None:
-        return None
-    return Limit(job.concurrency_key, job.concurrency_limit or 1, job.concurrency_duration or 0)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -19,6 +19,9 @@ from dj_queue.store.records import (
     Outcome,
     Said,
 )
+
+if TYPE_CHECKING:  # A child process imports this before there are apps.
+    from dj_queue.models import Job
 
 JOB_COLUMNS = (
     "id, task_path, queue_name, priority, executor, payload, created_at, scheduled_at, worker_ids, "
@@ -78,6 +81,31 @@ def claimed_job(token: int, row: Sequence[Any]) -> ClaimedJob:
         first_started_at=from_column(row[10]),
         trace_context=parsed(row[11]),
         limit=None if row[12] is None else Limit(*row[12:]),
+    )
+
+
+def claimed_model(job: "Job", token: int) -> ClaimedJob:
+    """*job* as Django's models have it, claimed with *token*."""
+    limit = None
+    if job.concurrency_key is not None:
+        limit = Limit(
+            job.concurrency_key, job.concurrency_limit or 1, job.concurrency_duration or 0
+        )
+    return ClaimedJob(
+        id=job.id,
+        token=token,
+        task_path=job.task_path,
+        queue_name=job.queue_name,
+        priority=job.priority,
+        executor=job.executor,
+        payload=job.payload,
+        created_at=cast("datetime", from_column(job.created_at)),
+        scheduled_at=from_column(job.scheduled_at),
+        worker_ids=job.worker_ids,
+        errors=job.errors,
+        first_started_at=from_column(job.started_at),
+        trace_context=job.trace_context,
+        limit=limit,
     )
 
 
