@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.waiting import PATIENCE
+
 FOLDER = Path(__file__).parent.parent / "examples" / "thumbnails"
 OPEN_STATES = ("waiting", "running")
 
@@ -54,7 +56,7 @@ class Demo:
             [sys.executable, FOLDER / "manage.py", "migrate", "--no-input", "--verbosity=0"],
             env=self._environment,
             check=True,
-            timeout=60,
+            timeout=60 * PATIENCE,
         )
 
     def start(self) -> None:
@@ -80,12 +82,12 @@ class Demo:
         """Ask the server to stop, and raise `TimeoutExpired` when it has not after *seconds*."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(seconds)
+        self.process.wait(seconds * PATIENCE)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(10 * PATIENCE)
 
     def count(self, table: str) -> int:
         with closing(sqlite3.connect(self.var / "db.sqlite3")) as database:
@@ -159,7 +161,9 @@ class Visitor:
         if content_type:
             headers["Content-Type"] = content_type
         began = time.monotonic()
-        with closing(http.client.HTTPConnection("127.0.0.1", self.demo.port, timeout=30)) as asked:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.demo.port, timeout=30 * PATIENCE)
+        ) as asked:
             asked.request(method, path, body, headers)
             response = asked.getresponse()
             content = response.read()
@@ -169,7 +173,7 @@ class Visitor:
 
 
 def wait_until(holds: Callable[[], bool], what: str, demo: Demo, *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while not holds():
         assert demo.process is not None
         assert demo.process.poll() is None, f"the server ended:\n{demo.log.read_text()}"
@@ -267,7 +271,7 @@ def test_site_answers_while_its_jobs_run(visitor):
     assert {answer.status for answer in answers} == {200}
     # A job on the server's event loop, or one that holds Python's lock, would hold up an answer for
     # as long as it takes; these jobs take a second or so each, two at a time.
-    assert statistics.median(answer.seconds for answer in answers) < 0.5
+    assert statistics.median(answer.seconds for answer in answers) < 0.5 * PATIENCE
 
 
 @pytest.mark.parametrize(

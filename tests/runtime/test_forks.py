@@ -5,6 +5,7 @@ import sys
 
 from dj_queue.models import Job
 from tests.contrib.servers import ROOT, environment
+from tests.waiting import PATIENCE
 
 
 def test_parent_and_child_have_connections_and_locks_of_their_own():
@@ -14,7 +15,7 @@ def test_parent_and_child_have_connections_and_locks_of_their_own():
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
 

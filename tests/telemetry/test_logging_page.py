@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contrib.servers import ROOT, environment
+from tests.waiting import PATIENCE
 
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SNIPPETS = _PYTHON.findall((Path(ROOT) / "docs" / "logging.md").read_text())
@@ -46,7 +47,7 @@ def lines_of(snippet, more=""):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -14,7 +14,7 @@ from dj_queue import current, events
 from dj_queue.log import JobContextFilter, log_to_standard_error
 from tests.contrib.servers import ROOT, environment
 from tests.site import tasks, telemetry_tasks
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ logging.getLogger("anything").warning("hello")
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
 
