@@ -1,151 +1,192 @@
-"""How long stats, metrics and the answer to "why does it not run?" take with millions of rows.
+"""What the dashboard, stats and metrics cost with millions of rows, and what those of the reference cost.
 
-    python -m benchmarks.observability [--finished 3000000] [--ready 500000] [--rounds 5]
+    python -m benchmarks.observability [--finished 3000000] [--ready 500000] [--rounds 7] [--reference]
 
-On PostgreSQL, in a database of its own beside the one of `DJ_QUEUE_TEST_POSTGRES_URL` (by default
-`postgres://postgres@127.0.0.1:5432/dj_queue`), which is filled by SQL and dropped at the end.
+On PostgreSQL, in databases of its own (`djq_bench_…`), which are filled by SQL and dropped at the end. Every
+address is asked for once, and then for so many rounds that are measured.
 """
 
 import argparse
-import os
-import statistics
+import json
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
-from benchmarks.cpu import cpu_times, spent_between
+from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders.base import Contender
+from benchmarks.cpu import CpuTimes, cpu_times, spent_between
+from benchmarks.deadline import Deadline
+from benchmarks.envs import prepare
+from benchmarks.postgres import Postgres
+from benchmarks.programs import LineProgram, run_to_end
 
-_URL = "postgres://postgres@127.0.0.1:5432/dj_queue"
+_PROJECTS = Path(__file__).parent / "projects"
+_SECONDS = 1800
+_PAGES = "/admin/dj_queue/dashboard/"
+_STATES = ("all", "ready", "scheduled", "claimed", "blocked", "failed", "finished")
+# The end of last week's jobs, so that there is as much before it as after.
+_FILTERS = {
+    "queue": "state=ready&queue=queue-3",
+    "task": "state=ready&task=shop.tasks.task_7",
+    "task*": "state=all&task=shop.tasks.*",
+    "a task that there is not": "state=finished&task=shop.tasks.none",
+    "priority": "state=finished&priority=5",
+    "since": "state=finished&since={yesterday}",
+    "until": "state=all&until={yesterday}",
+    "error": "state=failed&error=builtins.KeyError",
+    "worker": "state=claimed&worker=worker-1@host:2:abc",
+    "key": "state=blocked&key=account/7",
+    "recurring": "state=finished&recurring=report_7",
+}
 
-# Jobs in the order of their keys, as enqueuing makes them, in eight queues with five tasks each.
-_JOBS = """
-    INSERT INTO dj_queue_jobs (id, task_path, queue_name, priority, payload, backend_alias, executor,
-        created_at, updated_at, finished_at, started_at, last_attempted_at)
-    SELECT (lpad(to_hex(1767225600000 + n), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid,
-        'shop.tasks.task_' || n %% 5, 'queue-' || n %% 8, 0, '{"args": [], "kwargs": {}}', 'default', 0,
-        now() - interval '1 hour', now(), %s, now(), now()
-    FROM generate_series(%s, %s) AS n
-"""
-_READY = """
-    INSERT INTO dj_queue_ready_executions (job_id, backend_alias, queue_name, priority, executor, created_at)
-    SELECT id, 'default', queue_name, priority, executor, created_at FROM dj_queue_jobs
-    WHERE finished_at IS NULL
-"""
-_FAILED = """
-    INSERT INTO dj_queue_failed_executions (job_id, exception_class, message, traceback, created_at)
-    SELECT id, 'builtins.ValueError', '', '', now() FROM dj_queue_jobs LIMIT 20000
-"""
-_COUNTED = """
-    INSERT INTO dj_queue_statistics (backend_alias, minute, queue_name, task_path, {names})
-    SELECT 'default', minute, 'queue-' || queue, 'shop.tasks.task_' || task, {ones}
-    FROM generate_series(0, 7) AS queue, generate_series(0, 4) AS task,
-        (SELECT 0 AS minute UNION ALL
-            SELECT floor(extract(epoch FROM now()) / 60)::bigint - n FROM generate_series(0, 1439) AS n)
-        AS minutes
-"""
+type Answer = Mapping[str, Any]
 
 
-def main() -> None:
-    """Fill, measure, drop."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fill, ask, drop."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--finished", type=int, default=3_000_000)
     parser.add_argument("--ready", type=int, default=500_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    os.environ["DJ_QUEUE_TEST_DATABASE_URL"] = (
-        os.environ.get("DJ_QUEUE_TEST_POSTGRES_URL", _URL) + "_observability"
-    )
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-    import django
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--reference", action="store_true", help="dj-queue 0.14.2 from PyPI too")
+    parser.add_argument("--slowest", action="store_true", help="show the slowest statement of each")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
+    given = parser.parse_args(arguments)
+    figures: dict[str, dict[str, Answer]] = {}
+    with tempfile.TemporaryDirectory(prefix="dj-queue-bench-") as name, ExitStack() as opened:
+        folder = Path(name)
+        observer = prepare("observer", ("psycopg[binary]",))
+        postgres = opened.enter_context(Postgres(observer, folder / "observer.log"))
+        for contender in ("ours", "dj-queue") if given.reference else ("ours",):
+            with _probe(CONTENDERS[contender], postgres, folder) as probe:
+                figures[contender] = _measured(contender, probe, given)
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
 
-    django.setup()
-    from django.test.utils import setup_databases, teardown_databases
 
-    databases = setup_databases(verbosity=0, interactive=False)
+@contextmanager
+def _probe(contender: Contender, postgres: Postgres, folder: Path) -> Iterator[LineProgram]:
+    """A process of *contender* on an empty, migrated database."""
+    # An environment of its own: the other benchmarks have no use for this.
+    python = prepare(f"{contender.name}-pages", (*contender.requirements, "prometheus-client"))
+    database = f"djq_bench_{contender.name.replace('-', '_')}_pages"
+    environment = {
+        "DJ_QUEUE_BENCH_DATABASE_URL": postgres.url(database),
+        "DJANGO_SETTINGS_MODULE": "dashboard_site.settings",
+        "PYTHONPATH": str(_PROJECTS),
+    }
+    log = folder / f"{contender.name}.log"
+    postgres.recreate(database)
     try:
-        _fill(given.finished, given.ready)
-        for name, asked in _questions().items():
-            _measure(name, asked, given.rounds)
-    finally:
-        teardown_databases(databases, verbosity=0)
-
-
-def _fill(finished: int, ready: int) -> None:
-    from django.db import connection
-    from django.utils import timezone
-
-    from dj_queue.store.statistics import NUMBERS
-
-    began = time.perf_counter()
-    with connection.cursor() as cursor:
-        cursor.execute(_JOBS, (timezone.now(), 1, finished))
-        cursor.execute(_JOBS, (None, finished + 1, finished + ready))
-        cursor.execute(_READY)
-        cursor.execute(_FAILED)
-        cursor.execute(
-            _COUNTED.format(names=", ".join(NUMBERS), ones=", ".join("1" for _ in NUMBERS))
+        run_to_end(
+            [python, "-m", "django", "migrate", "-v", "0"],
+            cwd=_PROJECTS,
+            environment=environment,
+            log=log,
+            seconds=120,
         )
-        cursor.execute("VACUUM ANALYZE")
+        command = [python, "-m", "dashboard_site.probe"]
+        with LineProgram(command, cwd=_PROJECTS, environment=environment, log=log) as probe:
+            yield probe
+    finally:
+        postgres.drop(database)
+
+
+def _measured(contender: str, probe: LineProgram, given: argparse.Namespace) -> dict[str, Answer]:
+    began = time.perf_counter()
+    jobs = _ask(probe, do="fill", finished=given.finished, ready=given.ready)
+    pids = _ask(probe, do="pids")
     print(
-        f"{finished:,} finished, {ready:,} ready and 20,000 failed jobs, "
-        f"57,600 rows of statistics, written in {time.perf_counter() - began:.0f} s"
+        f"\n{contender}: {given.finished:,} finished and {given.ready:,} ready jobs and the rest, "
+        f"written in {time.perf_counter() - began:.0f} s\n"
     )
+    print(
+        f"{'':<34}{'statements':>10}{'SQL ms':>9}{'worst':>9}{'page ms':>9}"
+        f"{'client CPU':>12}{'server CPU':>12}"
+    )
+    addresses = _ours(jobs) if contender == "ours" else _of_reference(jobs)
+    found = {}
+    for label, url in addresses.items():
+        found[label] = _page(probe, label, url, pids, given)
+    return found
 
 
-def _questions() -> dict[str, Callable[[], object]]:
-    from datetime import timedelta
+def _page(
+    probe: LineProgram, label: str, url: str, pids: Sequence[int], given: argparse.Namespace
+) -> Answer:
+    before = cpu_times(pids)
+    answer = _ask(probe, do="ask", url=url, rounds=given.rounds)
+    after = cpu_times(pids)
+    # The first time, which is not measured, costs as well.
+    cpu = [
+        "-" if spent is None else f"{spent / (given.rounds + 1) * 1000:.0f} ms"
+        for spent in (_spent(before, after, pid) for pid in pids)
+    ]
+    status = "" if answer["status"] == 200 else f"  answered {answer['status']}"
+    print(
+        f"{label:<34}{answer['statements']:>10}{answer['sql_ms']:>9.1f}{answer['worst_sql_ms']:>9.1f}"
+        f"{answer['page_ms']:>9.1f}{cpu[0]:>12}{cpu[1]:>12}{status}",
+        flush=True,
+    )
+    if given.slowest:
+        print(f"    {answer['slowest_ms']:.1f} ms: {answer['slowest'][:300]}")
+    return answer
 
-    from django.utils import timezone
 
-    from dj_queue import observability, probes
-    from dj_queue.api import explain
-    from dj_queue.contrib import prometheus
-    from dj_queue.models import ReadyExecution
-    from dj_queue.reads import throughput
+def _spent(before: CpuTimes, after: CpuTimes, pid: int) -> float | None:
+    """Seconds of CPU of one process; None where nothing is known of it."""
+    if pid not in before or pid not in after:
+        return None
+    return spent_between({pid: before[pid]}, {pid: after[pid]})
 
-    last = ReadyExecution.objects.order_by("-id").values_list("job_id", flat=True)[0]
-    day = timezone.now() - timedelta(days=1)
+
+def _ours(jobs: Mapping[str, str]) -> dict[str, str]:
+    """Every page, by what it is called in the report."""
+    yesterday = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() - 86_400))
+    filters = {name: query.format(yesterday=yesterday) for name, query in _FILTERS.items()}
     return {
-        "stats.json": observability.stats_payload,
-        "metrics": lambda: prometheus.exposition(""),
-        "health": probes._ask,  # noqa: SLF001 - the one that is kept costs nothing
-        "explain": lambda: explain(last),
-        "24 h by task": lambda: throughput.by_task("default", "default", day),
-        "24 h by minute": lambda: throughput.by_minute("default", "default", day, timezone.now()),
+        **{f"overview {span}": f"{_PAGES}?span={span}" for span in ("1h", "6h", "24h", "7d")},
+        "queues": f"{_PAGES}queues/",
+        **{f"queue, {state}": f"{_PAGES}queue/queue-3/?state={state}" for state in _STATES},
+        "queue, 7d": f"{_PAGES}queue/queue-3/?span=7d",
+        **{f"jobs, {state}": f"{_PAGES}jobs/?state={state}" for state in _STATES},
+        **{f"jobs by {name}": f"{_PAGES}jobs/?{query}" for name, query in filters.items()},
+        **{f"job, {state}": f"/admin/dj_queue/job/{key}/change/" for state, key in jobs.items()},
+        "failures": f"{_PAGES}failures/",
+        **{f"tasks {span}": f"{_PAGES}tasks/?span={span}" for span in ("1h", "6h", "24h", "7d")},
+        **{
+            name: f"{_PAGES}{name}/" for name in ("recurring", "processes", "limits", "diagnostics")
+        },
+        "table of failed jobs": "/admin/dj_queue/failedexecution/",
+        "stats.json": "/dj_queue/stats.json",
+        "metrics": "/dj_queue/metrics",
     }
 
 
-def _measure(name: str, asked: Callable[[], object], rounds: int) -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
-    with CaptureQueriesContext(connection) as seen:
-        asked()
-    slowest = max(seen.captured_queries, key=lambda query: float(query["time"]))
-    taken = []
-    pids = [os.getpid(), _server_pid()]
-    before = cpu_times(pids)
-    for _ in range(rounds):
-        began = time.perf_counter()
-        asked()
-        taken.append((time.perf_counter() - began) * 1000)
-    spent = spent_between(before, cpu_times(pids))
-    cpu = "" if spent is None else f"{spent / rounds * 1000:.0f} ms of CPU here and in the server, "
-    print(
-        f"{name:<16} median {statistics.median(taken):6.1f} ms, slowest {max(taken):6.1f} ms, "
-        f"{cpu}{len(seen)} statements; slowest at first {float(slowest['time']) * 1000:.0f} ms: "
-        f"{' '.join(slowest['sql'].split())[:100]}"
-    )
+def _of_reference(jobs: Mapping[str, str]) -> dict[str, str]:
+    """The pages that it has."""
+    return {
+        "overview": _PAGES,
+        "queue, ready": f"{_PAGES}queue/queue-3/",
+        "jobs": "/admin/dj_queue/job/",
+        "job, finished": f"/admin/dj_queue/job/{jobs['finished']}/change/",
+        "job, ready": f"/admin/dj_queue/job/{jobs['ready']}/change/",
+        "table of failed jobs": "/admin/dj_queue/failedexecution/",
+        "processes": "/admin/dj_queue/process/",
+        "limits": "/admin/dj_queue/semaphore/",
+        "stats.json": "/dj_queue/stats.json",
+        "metrics": "/dj_queue/metrics",
+    }
 
 
-def _server_pid() -> int:
-    """The server's process for our connection; only on this machine does it say anything."""
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        return int(cursor.fetchone()[0])
+def _ask(probe: LineProgram, **question: object) -> Any:
+    probe.send(question)
+    return probe.receive(Deadline.after(_SECONDS, f"an answer to {question}"))
 
 
 if __name__ == "__main__":
