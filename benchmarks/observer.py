@@ -9,6 +9,7 @@ This file is run as a script and imports nothing of the package.
 """
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,9 @@ import psycopg
 from psycopg import sql
 
 _FINISHED_CHANNEL = "bench_finished"
+
+# Of each statement of the floor.
+_FLOOR_STATEMENTS = 60
 
 
 class Observer:
@@ -57,6 +61,26 @@ class Observer:
     def execute(self, statements: str) -> None:
         """Run *statements* in the observed database."""
         self._observed().execute(statements.encode())
+
+    def floor(self, pause: float) -> dict[str, float]:
+        """Median seconds of the least that anybody has to ask: a SELECT, and a durable one-row INSERT.
+
+        Prepared, one at a time, each after *pause* seconds: after a rest everything takes longer.
+        """
+        observed = self._observed()
+        observed.execute("CREATE TABLE IF NOT EXISTS bench_floor (number bigint PRIMARY KEY)")
+        seconds: dict[str, list[float]] = {"select": [], "insert": []}
+        for number in range(_FLOOR_STATEMENTS):
+            for name, statement in (
+                ("select", "SELECT %s::bigint"),
+                ("insert", "INSERT INTO bench_floor VALUES (%s)"),
+            ):
+                time.sleep(pause)
+                began = time.perf_counter()
+                observed.execute(statement, (number,), prepare=True)
+                seconds[name].append(time.perf_counter() - began)
+        observed.execute("DROP TABLE bench_floor")
+        return {name: statistics.median(found) for name, found in seconds.items()}
 
     def backends(self, database: str) -> list[int]:
         """Process ids of the server's backends for *database*, the observer's own left out."""

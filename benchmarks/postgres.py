@@ -60,6 +60,10 @@ class Postgres:
         """Run *statements* in the observed database."""
         self._ask("execute", statements=statements)
 
+    def floor(self, *, pause: float = 0.0) -> dict[str, float]:
+        """Median seconds of a `select` and of a durable one-row `insert`, each after a *pause*."""
+        return dict(self._ask("floor", pause=pause))
+
     def backends(self, database: str) -> list[int]:
         """Process ids of the server's backends for *database*, the observer's own left out."""
         return list(self._ask("backends", database=database))

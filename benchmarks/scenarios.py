@@ -24,6 +24,11 @@ _DRAIN_SECONDS = 300
 _SETTLE_SECONDS = 11
 # A poll of the remaining jobs costs the server about a millisecond.
 _POLL_PAUSE_SECONDS = 0.025
+# About as long as the shorter pauses of S4.
+_FLOOR_PAUSE_SECONDS = 0.05
+# How the worker's queues are named in S7, where all jobs are in the queue `default`.
+_SELECTORS = {"any": "*", "named": "default", "prefix": "def*"}
+_PAUSED_QUEUE = "paused"
 # Draining is measured from here on, so that the start of the process is not.
 _STARTED_SHARE = 0.05
 
@@ -105,8 +110,16 @@ class Scenario:
 
 def enqueue_one_by_one(run: Run, sizes: Sizes) -> Figures:
     """S1: enqueue one job after the other from one thread."""
-    seconds = run.start_producer().burst("noop", sizes.enqueue_jobs)
-    return {"S1.rate": sizes.enqueue_jobs / seconds}
+    producer = run.start_producer()
+    producer.burst("noop", 0)  # the warm-up alone
+    before = producer.cpu()
+    seconds = producer.burst("noop", sizes.enqueue_jobs)
+    after = producer.cpu()
+    return {
+        "S1.rate": sizes.enqueue_jobs / seconds,
+        "S1.cpu": _milliseconds_each(before, after, sizes.enqueue_jobs),
+        "S1.floor": 1 / run.postgres.floor()["insert"],
+    }
 
 
 def enqueue_bulk(run: Run, sizes: Sizes) -> Figures:
@@ -140,7 +153,13 @@ def pickup(run: Run, sizes: Sizes) -> Figures:
     producer = run.start_producer()
     with run.worker() as worker:
         run.wait_until_ready(producer, worker)
-        return _pickup_figures(run, producer, worker, sizes, prefix="S4")
+        figures = _pickup_figures(run, producer, worker, sizes, prefix="S4")
+    floor = run.postgres.floor(pause=_FLOOR_PAUSE_SECONDS)
+    return {
+        **figures,
+        "S4.floor_select": 1000 * floor["select"],
+        "S4.floor_insert": 1000 * floor["insert"],
+    }
 
 
 def pickup_in_process(run: Run, sizes: Sizes) -> Figures:
@@ -193,18 +212,24 @@ def steady(run: Run, sizes: Sizes) -> Figures:
 
 
 def backlog(run: Run, sizes: Sizes) -> Figures:
-    """S7: whether a large backlog slows the claims down, with `*` and with the name of a queue."""
-    small, large = (
-        _claim_rates(run, ready, drained=sizes.backlog_drain_jobs) for ready in sizes.backlog_jobs
-    )
-    return {
-        "S7.any_small": small["*"],
-        "S7.any_large": large["*"],
-        "S7.any_ratio": large["*"] / small["*"],
-        "S7.named_small": small["default"],
-        "S7.named_large": large["default"],
-        "S7.named_ratio": large["default"] / small["default"],
-    }
+    """S7: whether a large backlog slows the claims down, for each selector, with a queue paused or not."""
+    small, large = sizes.backlog_jobs
+    figures: Figures = {}
+    for size, ready in (("small", small), ("large", large)):
+        figures |= _claim_rates(run, ready, drained=sizes.backlog_drain_jobs, size=size)
+    if run.contender.pause_queue:
+        run.pause_queue(_PAUSED_QUEUE)
+        # The backlog is large by now; it is emptied for the small one.
+        run.postgres.execute("TRUNCATE dj_queue_ready_executions")
+        for size, ready in (("paused_small", small), ("paused_large", large)):
+            figures |= _claim_rates(run, ready, drained=sizes.backlog_drain_jobs, size=size)
+    for case in (f"S7.{name}_{size}" for size in ("", "paused_") for name in _SELECTORS):
+        for kind in ("", "_cpu"):
+            of_small = figures.get(f"{case}small{kind}")
+            of_large = figures.get(f"{case}large{kind}")
+            if of_small and of_large:
+                figures[f"{case}ratio{kind}"] = of_large / of_small
+    return figures
 
 
 def sleeping(run: Run, sizes: Sizes) -> Figures:
@@ -221,8 +246,28 @@ def sleeping(run: Run, sizes: Sizes) -> Figures:
     return {"S8.seconds": max(record.finished_at for record in records) - began}
 
 
+_BACKLOG_METRICS = tuple(
+    Metric(f"S7.{name}_{paused}{key}", f"S7 `{selector}`{with_paused}, {title}", is_rate, decimals)
+    for paused, with_paused in (("", ""), ("paused_", ", a queue paused"))
+    for name, selector in _SELECTORS.items()
+    for key, title, is_rate, decimals in (
+        ("small", "small backlog, /s", True, 0),
+        ("large", "large backlog, /s", True, 0),
+        ("ratio", "large : small", True, 2),
+        ("ratio_cpu", "large : small, server CPU per job", False, 2),
+    )
+)
+
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario("S1", (Metric("S1.rate", "S1 enqueue, one by one, /s", True),), enqueue_one_by_one),
+    Scenario(
+        "S1",
+        (
+            Metric("S1.rate", "S1 enqueue, one by one, /s", True),
+            Metric("S1.cpu", "S1 CPU of the enqueuing process, ms", False, 3),
+            Metric("S1.floor", "S1 floor: durable one-row INSERTs, /s", True),
+        ),
+        enqueue_one_by_one,
+    ),
     Scenario("S2", (Metric("S2.rate", "S2 bulk enqueue, /s", True),), enqueue_bulk),
     Scenario(
         "S3",
@@ -240,6 +285,8 @@ SCENARIOS: tuple[Scenario, ...] = (
             Metric("S4.p99", "S4 pickup from call, p99, ms", False, 2),
             Metric("S4.returned_p50", "S4 pickup from return, p50, ms", False, 2),
             Metric("S4.returned_p99", "S4 pickup from return, p99, ms", False, 2),
+            Metric("S4.floor_select", "S4 floor: SELECT after a rest, ms", False, 2),
+            Metric("S4.floor_insert", "S4 floor: durable INSERT after a rest, ms", False, 2),
         ),
         pickup,
     ),
@@ -274,14 +321,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "S7",
-        (
-            Metric("S7.any_small", "S7 `*`, small backlog, /s", True),
-            Metric("S7.any_large", "S7 `*`, large backlog, /s", True),
-            Metric("S7.any_ratio", "S7 `*`, large : small", True, 2),
-            Metric("S7.named_small", "S7 by name, small backlog, /s", True),
-            Metric("S7.named_large", "S7 by name, large backlog, /s", True),
-            Metric("S7.named_ratio", "S7 by name, large : small", True, 2),
-        ),
+        _BACKLOG_METRICS,
         backlog,
         for_everyone=False,
         only_on_request=True,
@@ -350,20 +390,23 @@ def _percentiles(prefix: str, seconds: list[float]) -> Figures:
     }
 
 
-def _claim_rates(run: Run, ready: int, *, drained: int) -> dict[str, float]:
-    """Jobs started per second by queue selector, above a backlog of *ready* jobs."""
+def _claim_rates(run: Run, ready: int, *, drained: int, size: str) -> Figures:
+    """Jobs started per second above a backlog of *ready* jobs, and the server's CPU for each."""
     producer = run.start_producer()
-    rates = {}
-    for selector in ("*", "default"):
+    rates: Figures = {}
+    for name, selector in _SELECTORS.items():
         # What is drained comes on top, so that the backlog never falls below *ready*; twice as
         # much, because the worker runs on until it is stopped.
         _fill(run, producer, ready + 2 * drained)
         run.postgres.execute("VACUUM ANALYZE")
         run.recorder.discard()
+        before = run.server_cpu()
         with run.worker(DJ_QUEUE_BENCH_QUEUES=selector) as worker:
             deadline = Deadline.after(_DRAIN_SECONDS, f"{drained} jobs of a backlog")
-            records = run.recorder.collect(drained, deadline, check=worker.check_running)[:drained]
-        rates[selector] = _start_rate(records)
+            records = run.recorder.collect(drained, deadline, check=worker.check_running)
+            after = run.server_cpu()
+        rates[f"S7.{name}_{size}"] = _start_rate(records[:drained])
+        rates[f"S7.{name}_{size}_cpu"] = _milliseconds_each(before, after, len(records))
     return rates
 
 

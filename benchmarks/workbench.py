@@ -115,6 +115,10 @@ class Producer:
         """End the process; the context of the run does so as well."""
         self._program.stop()
 
+    def cpu(self) -> CpuTimes:
+        """CPU time of the process."""
+        return cpu_times(session_pids(self._program.pid))
+
     def burst(self, kind: str, count: int) -> float:
         """Seconds that *count* enqueues took, one after the other."""
         return float(self._ask("burst", kind=kind, count=count)["seconds"])
@@ -225,6 +229,16 @@ class Run:
         producer.wake()
         deadline = Deadline.after(_START_SECONDS, "the worker's first job")
         self.recorder.collect(1, deadline, check=workers.check_running)
+
+    def pause_queue(self, name: str) -> None:
+        """Have no further jobs of a queue claimed; only for contenders that have a command for it."""
+        run_to_end(
+            self._command([*self.contender.pause_queue, name]),
+            cwd=_PROJECTS,
+            environment=self._environment,
+            log=self._log,
+            seconds=_MIGRATE_SECONDS,
+        )
 
     def remaining(self) -> int:
         """Jobs that are not finished."""

@@ -37,5 +37,7 @@ class Contender:
     """How many jobs S3 drains: some seconds of work."""
     worker_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Environment variables of the worker by scenario, where one scenario needs other settings."""
+    pause_queue: Command = ()
+    """Pauses the queue that is named after it; empty where S7 is not measured with a paused queue."""
     extra_scenarios: frozenset[str] = frozenset()
     """Scenarios beyond those that every contender can run."""

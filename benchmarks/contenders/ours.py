@@ -18,6 +18,7 @@ OURS = Contender(
     succeeded=django_tables.SUCCEEDED,
     finished_trigger=django_tables.FINISHED_TRIGGER,
     drain_jobs=20_000,
+    pause_queue=("python", "-m", "django_site.manage", "dj_queue_queues", "pause"),
     worker_environment={"*": {"DJ_QUEUE_BENCH_ASYNC_CONCURRENCY": "1000"}},
     extra_scenarios=frozenset({"S4-in-process", "S7"}),
 )
