@@ -219,7 +219,7 @@ class Statistics:
         left = tallies.take_occurrences()
         try:
             for some in batched(sorted(left), _ROWS_PER_STATEMENT):
-                session.add_occurrences([OccurrenceRow(*key, left[key]) for key in some])
+                session.add_statistics([OccurrenceRow(*key, left[key]) for key in some])
                 for key in some:
                     del left[key]
         finally:

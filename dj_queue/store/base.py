@@ -35,7 +35,7 @@ from dj_queue.store.records import (
     Settled,
 )
 from dj_queue.store.slots import Slots
-from dj_queue.store.statistics import OccurrenceRow, StatisticRow
+from dj_queue.store.statistics import CountedRows
 from dj_queue.store.wake import WakeSignal
 
 ROWS_PER_STATEMENT = 1000
@@ -120,12 +120,11 @@ class Session(ABC):
         """Delete the rows of processes that stopped."""
 
     @abstractmethod
-    def add_statistics(self, rows: Sequence[StatisticRow]) -> None:
-        """Add to the statistics of the backend; *rows* are sorted, and few enough for one statement."""
+    def add_statistics(self, rows: CountedRows) -> None:
+        """Add to the statistics of the backend; *rows* are sorted, and few enough for one statement.
 
-    @abstractmethod
-    def add_occurrences(self, rows: Sequence[OccurrenceRow]) -> None:
-        """Add to the occurrences of the backend; as `add_statistics`."""
+        There is at least one, and all are of one kind.
+        """
 
     @abstractmethod
     def wait(self, wake: WakeSignal, seconds: float) -> bool:

@@ -64,14 +64,8 @@ from dj_queue.store.shared import (
     to_column,
 )
 from dj_queue.store.slots import Slots
-from dj_queue.store.statistics import (
-    MYSQL_ADD,
-    MYSQL_ADD_OCCURRENCES,
-    MYSQL_INSERT,
-    MYSQL_INSERT_OCCURRENCES,
-    OccurrenceRow,
-    StatisticRow,
-)
+from dj_queue.store.statistics import MYSQL as ADD_STATISTICS
+from dj_queue.store.statistics import CountedRows
 from dj_queue.store.transactions import retried
 from dj_queue.store.wake import WakeSignal
 
@@ -292,13 +286,9 @@ class MySQLSession(Session):
 
         self._transaction(deregister)
 
-    def add_statistics(self, rows: Sequence[StatisticRow]) -> None:
-        statement = sql.with_rows(MYSQL_INSERT, len(rows)) + MYSQL_ADD
-        parameters = [row.parameters(self._backend_alias) for row in rows]
-        self._transaction(lambda cursor: cursor.execute(statement, parameters))
-
-    def add_occurrences(self, rows: Sequence[OccurrenceRow]) -> None:
-        statement = sql.with_rows(MYSQL_INSERT_OCCURRENCES, len(rows)) + MYSQL_ADD_OCCURRENCES
+    def add_statistics(self, rows: CountedRows) -> None:
+        insert, add = ADD_STATISTICS[type(rows[0])]
+        statement = sql.with_rows(insert, len(rows)) + add
         parameters = [row.parameters(self._backend_alias) for row in rows]
         self._transaction(lambda cursor: cursor.execute(statement, parameters))
 

@@ -49,8 +49,7 @@ from dj_queue.store.records import (
 from dj_queue.store.shared import ended_slots
 from dj_queue.store.slots import Slots
 from dj_queue.store.statistics import POSTGRES as ADD_STATISTICS
-from dj_queue.store.statistics import POSTGRES_OCCURRENCES as ADD_OCCURRENCES
-from dj_queue.store.statistics import OccurrenceRow, StatisticRow
+from dj_queue.store.statistics import CountedRows
 from dj_queue.store.transactions import retried
 from dj_queue.store.wake import WakeSignal
 
@@ -222,13 +221,9 @@ class PostgresSession(Session):
     def deregister(self, process_ids: Sequence[int]) -> None:
         self._rows(sql.DEREGISTER, (list(process_ids),))
 
-    def add_statistics(self, rows: Sequence[StatisticRow]) -> None:
+    def add_statistics(self, rows: CountedRows) -> None:
         document = json.dumps([row.as_mapping() for row in rows])
-        self._rows(ADD_STATISTICS, (self._backend_alias, document))
-
-    def add_occurrences(self, rows: Sequence[OccurrenceRow]) -> None:
-        document = json.dumps([row._asdict() for row in rows])
-        self._rows(ADD_OCCURRENCES, (self._backend_alias, document))
+        self._rows(ADD_STATISTICS[type(rows[0])], (self._backend_alias, document))
 
     def wait(self, wake: WakeSignal, seconds: float) -> bool:
         if time.monotonic() < self._alert_until:

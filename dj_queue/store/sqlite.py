@@ -53,8 +53,7 @@ from dj_queue.store.sqlite_exchange import block, claim, finish
 from dj_queue.store.sqlite_lock import SQLiteLock
 from dj_queue.store.sqlite_slots import SQLiteSlots, slots_of
 from dj_queue.store.statistics import SQLITE as ADD_STATISTICS
-from dj_queue.store.statistics import SQLITE_OCCURRENCES as ADD_OCCURRENCES
-from dj_queue.store.statistics import OccurrenceRow, StatisticRow
+from dj_queue.store.statistics import CountedRows
 from dj_queue.store.wake import WakeSignal
 
 # How often a waiting session looks whether the file changed (PRAGMA data_version, about 6 microseconds).
@@ -244,16 +243,10 @@ class SQLiteSession(Session):
             database.executemany(sql.ORPHAN, rows)
             database.executemany(sql.DEREGISTER, rows)
 
-    def add_statistics(self, rows: Sequence[StatisticRow]) -> None:
+    def add_statistics(self, rows: CountedRows) -> None:
         with self._transaction() as database:
             database.executemany(
-                ADD_STATISTICS, [row.parameters(self._backend_alias) for row in rows]
-            )
-
-    def add_occurrences(self, rows: Sequence[OccurrenceRow]) -> None:
-        with self._transaction() as database:
-            database.executemany(
-                ADD_OCCURRENCES, [row.parameters(self._backend_alias) for row in rows]
+                ADD_STATISTICS[type(rows[0])], [row.parameters(self._backend_alias) for row in rows]
             )
 
     def wait(self, wake: WakeSignal, seconds: float) -> bool:

@@ -4,6 +4,7 @@ One row for each key that is in the table, or will be: what is new is inserted, 
 adds gives its rows in the order of their keys, so that two processes lock them in the same order.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import LiteralString, NamedTuple
 
 # One more than `dj_queue.models.statistics.BOUNDS`. Not imported: a child process imports the store before
@@ -50,7 +51,7 @@ def _grown(form: str) -> str:
 _ON_CONFLICT = f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
 
 # The rows come as one document, so that the text is the same for any number of them.
-POSTGRES: LiteralString = f"""
+_POSTGRES: LiteralString = f"""
     INSERT INTO dj_queue_statistics AS kept ({_COLUMNS})
     SELECT %s, given.* FROM jsonb_to_recordset(%s::jsonb) AS given (
         minute bigint, queue_name text, task_path text,
@@ -60,11 +61,11 @@ POSTGRES: LiteralString = f"""
     RETURNING id
 """
 
-MYSQL_INSERT = f"INSERT INTO dj_queue_statistics ({_COLUMNS}) VALUES "
+_MYSQL_INSERT = f"INSERT INTO dj_queue_statistics ({_COLUMNS}) VALUES "
 # MariaDB knows no other name for the new row than VALUES().
-MYSQL_ADD = f" ON DUPLICATE KEY UPDATE {_grown('{name} = {name} + VALUES({name})')}"
+_MYSQL_ADD = f" ON DUPLICATE KEY UPDATE {_grown('{name} = {name} + VALUES({name})')}"
 
-SQLITE = f"""
+_SQLITE = f"""
     INSERT INTO dj_queue_statistics ({_COLUMNS})
     VALUES ({", ".join("?" * (len(_KEY) + len(NUMBERS)))})
     {_ON_CONFLICT} {_grown("{name} = {name} + excluded.{name}")}
@@ -84,6 +85,10 @@ class OccurrenceRow(NamedTuple):
         """A row for `VALUES`."""
         return (backend_alias, *self)
 
+    def as_mapping(self) -> dict[str, str | int]:
+        """The columns by their names, but for the backend."""
+        return self._asdict()
+
 
 _OCCURRENCES = """
     INSERT INTO dj_queue_occurrences {alias}
@@ -91,7 +96,7 @@ _OCCURRENCES = """
 """
 _THERE = "ON CONFLICT (backend_alias, kind, queue_name, task_path, about) DO UPDATE SET"
 
-POSTGRES_OCCURRENCES: LiteralString = f"""
+_POSTGRES_OCCURRENCES: LiteralString = f"""
     {_OCCURRENCES.format(alias="AS kept")}
     SELECT %s, given.* FROM jsonb_to_recordset(%s::jsonb) AS given (
         kind text, queue_name text, task_path text, about text, times bigint
@@ -100,10 +105,24 @@ POSTGRES_OCCURRENCES: LiteralString = f"""
     RETURNING id
 """
 
-MYSQL_INSERT_OCCURRENCES = _OCCURRENCES.format(alias="") + " VALUES "
-MYSQL_ADD_OCCURRENCES = " ON DUPLICATE KEY UPDATE times = times + VALUES(times)"
+_MYSQL_INSERT_OCCURRENCES = _OCCURRENCES.format(alias="") + " VALUES "
+_MYSQL_ADD_OCCURRENCES = " ON DUPLICATE KEY UPDATE times = times + VALUES(times)"
 
-SQLITE_OCCURRENCES = f"""
+_SQLITE_OCCURRENCES = f"""
     {_OCCURRENCES.format(alias="")} VALUES (?, ?, ?, ?, ?, ?)
     {_THERE} times = times + excluded.times
 """
+
+type CountedRows = Sequence[StatisticRow] | Sequence[OccurrenceRow]
+"""Rows of one kind, which says what statement adds them."""
+
+POSTGRES: Mapping[type, LiteralString] = {
+    StatisticRow: _POSTGRES,
+    OccurrenceRow: _POSTGRES_OCCURRENCES,
+}
+MYSQL = {
+    StatisticRow: (_MYSQL_INSERT, _MYSQL_ADD),
+    OccurrenceRow: (_MYSQL_INSERT_OCCURRENCES, _MYSQL_ADD_OCCURRENCES),
+}
+"""What stands before and behind the rows."""
+SQLITE = {StatisticRow: _SQLITE, OccurrenceRow: _SQLITE_OCCURRENCES}

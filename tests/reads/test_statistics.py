@@ -370,7 +370,7 @@ def test_classes_of_errors_are_bounded_in_each_process_and_in_what_is_told(count
     }
 
     # Another process has seen others.
-    session.add_occurrences([OccurrenceRow(FAILURE, "default", "app.tasks.one", "app.Late", 7)])
+    session.add_statistics([OccurrenceRow(FAILURE, "default", "app.tasks.one", "app.Late", 7)])
     assert {key[2]: count for key, count in by_error(2).items()} == {
         "app.Error0": 1,
         "app.Error1": 1,
@@ -399,10 +399,8 @@ def test_occurrences_that_could_not_be_written_are_kept(session):
 
 class _RefusingOccurrences:
     def add_statistics(self, rows):
-        """Taken."""
-
-    def add_occurrences(self, rows):
-        raise RuntimeError
+        if isinstance(rows[0], OccurrenceRow):
+            raise RuntimeError  # noqa: TRY004
 
 
 class _Refusing:
