@@ -11,7 +11,7 @@ MYSQL_GROUP := $(shell (pkg-config --exists libmariadb || pkg-config --exists my
 # mod_wsgi is compiled for Apache, and needs Python as a shared library; without one of them it is left out as well.
 APACHE_GROUP := $(shell (command -v apxs || command -v apxs2) >/dev/null 2>&1 && $(PYTHON) -c 'import sysconfig, sys; sys.exit(not sysconfig.get_config_var("Py_ENABLE_SHARED"))' 2>/dev/null && echo --group apache)
 
-.PHONY: demo test check format docs bench build clean
+.PHONY: demo test check format messages screenshots docs bench build clean
 
 demo: $(VENV)/.synced ## Set everything up and serve the demo on http://127.0.0.1:8000
 	$(BIN)/python examples/thumbnails/manage.py migrate --no-input --verbosity 0
@@ -30,6 +30,12 @@ check: $(VENV)/.synced ## Lint, types, layers, migrations
 format: $(VENV)/.synced
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+messages: $(VENV)/.synced ## Bring the translations in dj_queue/locale up to date and compile them
+	$(BIN)/python -m tests.messages
+
+screenshots: $(VENV)/.synced ## Take the pictures of the dashboard again (needs chromium and chromedriver)
+	DJ_QUEUE_SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_screenshots.py -p no:randomly
 
 docs: $(VENV)/.synced ## The documentation as HTML in docs/_build/html; every warning is an error
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html

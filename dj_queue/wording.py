@@ -71,11 +71,10 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def exactly(moment: datetime) -> str:
-    """*moment* as a date and a time with seconds, in the reader's zone."""
+    """*moment* as a date and a time in the reader's zone, with seconds where these are not 0."""
     shown = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return (
-        f"{formats.date_format(shown, 'SHORT_DATE_FORMAT')} {formats.time_format(shown, 'H:i:s')}"
-    )
+    clock = formats.time_format(shown, "H:i:s" if shown.second else "H:i")
+    return f"{formats.date_format(shown, 'SHORT_DATE_FORMAT')} {clock}"
 
 
 def jobs(count: int | Count) -> str:

@@ -20,6 +20,7 @@ from dj_queue.models import BulkAction
 from dj_queue.reads.tasks import as_enqueued, unvalidated_task
 from dj_queue.states import JobState
 from dj_queue.typing import AnyTask
+from dj_queue.wording import Count
 
 BATCH = 500
 """Rows that are looked at in one step."""
@@ -57,6 +58,15 @@ def start(config: BackendConfig, action: JobAction, wanted: JobFilter, user: str
     )
     task.enqueue(config.alias, bulk.pk)
     return bulk
+
+
+def matching(config: BackendConfig, wanted: JobFilter) -> Count:
+    """How many jobs match *wanted* of as many rows as are gone through at once; at least so many of more."""
+    limit = BATCH * AT_ONCE
+    ids, _, looked_at = matching_ids(
+        config, wanted, after=0, up_to=last_key(config, wanted.state), limit=limit
+    )
+    return Count(len(ids), is_capped=looked_at >= limit)
 
 
 def stop(config: BackendConfig, bulk: BulkAction) -> bool:

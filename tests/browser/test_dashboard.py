@@ -105,7 +105,7 @@ def test_failed_jobs_are_found_and_retried_one_by_one_and_all_at_once(visitor, o
 
     visitor.open(f"{DASHBOARD}jobs/?state=failed&error=builtins.LookupError")
     visitor.press("Retry all matching", ".djq-on-all")
-    visitor.sees("all jobs with state=failed, error=builtins.LookupError")
+    visitor.sees("all jobs with state=failed, error=builtins.LookupError (4 jobs)")
     visitor.press("Yes, Retry")
     visitor.sees("Retry: 4 jobs.")
     ids = [result.id for result in results]

@@ -167,6 +167,13 @@ class Visitor:
         script = "navigator.clipboard.readText().then(arguments[0], arguments[0])"
         return str(self.driver.execute_async_script(script))
 
+    def sits_before(self, width: int, height: int) -> None:
+        """A screen of exactly that many pixels, without a bar to scroll by, and the sidebar put away."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
+        self.run("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
+
     def card(self, label: str) -> str:
         """The number on the card with that label, once there is one."""
 
@@ -190,6 +197,8 @@ class Visitor:
         self.run("localStorage.clear()")
         self.driver.delete_all_cookies()
         self.prefers("")
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        self.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
         self.driver.set_window_size(1280, 900)
         self.driver.get("about:blank")
 

@@ -139,7 +139,11 @@ def _on_all(page: Page, action: JobAction, wanted: JobFilter, default: str) -> H
     if not action.reaches_all:
         return HttpResponseBadRequest(_("That cannot be done to all jobs at once."))
     if "confirm" not in page.request.POST:
-        return confirmation(page, action.label, _("all jobs with %s") % wanted.describe())
+        what = _("all jobs with %(filter)s (%(jobs)s)") % {
+            "filter": wanted.describe(),
+            "jobs": wording.jobs(bulk.matching(page.config, wanted)),
+        }
+        return confirmation(page, action.label, what)
     user: Any = page.request.user
     try:
         started = bulk.start(page.config, action, wanted, user.get_username())
