@@ -34,7 +34,7 @@ from dj_queue.operations.workflows import (
 )
 from dj_queue.queues import QueueInfo, get_queue_depths
 from dj_queue.reads import explain as reads_explain
-from dj_queue.reads.explain import Explanation
+from dj_queue.reads.explanation import Explanation
 from dj_queue.recurring import (
     disable_recurring_task,
     enable_recurring_task,

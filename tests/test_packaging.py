@@ -110,6 +110,8 @@ def test_every_file_of_the_package_is_in_the_wheel(names, source):
         "dj_queue/management/commands/dj_queue.py",
         "dj_queue/contrib/asgi.py",
         "dj_queue/store/mysql.py",
+        "dj_queue/locale/de/LC_MESSAGES/django.mo",
+        "dj_queue/locale/es/LC_MESSAGES/django.mo",
     ],
 )
 def test_what_a_project_needs_is_in_the_wheel(names, name):

@@ -1,6 +1,7 @@
 """Whether jobs of a backend are being run, and what is wrong if they are not.
 
-Each check returns sentences for somebody who has to act on them; none of them means healthy.
+Each check returns sentences for somebody who has to act on them; none of them means healthy. Those that
+the dashboard shows are in the reader's language.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from typing import Any, cast
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from dj_queue.config import BackendConfig, backend_config
 from dj_queue.models import (
@@ -40,8 +43,8 @@ _PATIENCE = timedelta(minutes=1)
 
 # Who works only while leading, by the role, and what does not happen when nobody does.
 _ROLES = {
-    "dispatcher": "scheduled jobs do not become ready",
-    "scheduler": "recurring tasks do not fire, and old jobs are not cleared away",
+    "dispatcher": gettext_lazy("scheduled jobs do not become ready"),
+    "scheduler": gettext_lazy("recurring tasks do not fire, and old jobs are not cleared away"),
 }
 
 # For so long after a process has fallen silent, those that live may take to notice.
@@ -84,21 +87,29 @@ def process_problems(
     live = [row for row in rows if now - _seen(row) <= max_age]
     if not live:
         seen = max(map(_seen, rows), default=None)
-        last = (
-            "there never was one"
-            if seen is None
-            else f"the last sign of life was at {seen:%F %T %Z}"
-        )
-        yield f"no process runs jobs of backend {backend_alias!r}: {last}"
+        if seen is None:
+            yield _("no process runs jobs of backend %(backend)s: there never was one") % {
+                "backend": repr(backend_alias)
+            }
+        else:
+            yield _(
+                "no process runs jobs of backend %(backend)s: the last sign of life was at %(seen)s"
+            ) % {"backend": repr(backend_alias), "seen": f"{seen:%F %T %Z}"}
         return
     families = {row.supervisor_id or row.id for row in live}
     for row in rows:
         # A process that lives, and a part of it that gives no sign of life: it is stuck, or its thread died.
         if row not in live and (row.supervisor_id in families):
-            yield f"{row.name} does not do its work: its last sign of life was at {_seen(row):%F %T %Z}"
+            yield _("%(name)s does not do its work: its last sign of life was at %(seen)s") % {
+                "name": row.name,
+                "seen": f"{_seen(row):%F %T %Z}",
+            }
     yield from _leftover_problems(rows, families, now - max_age)
     if not any(row.kind == "Worker" for row in live):
-        yield f"no worker of backend {backend_alias!r} lives, though {len(live)} other part(s) do"
+        yield _("no worker of backend %(backend)s lives, though %(count)d other part(s) do") % {
+            "backend": repr(backend_alias),
+            "count": len(live),
+        }
     for role in _ROLES:
         if could_lead := [row for row in live if row.kind == role.capitalize()]:
             since = min(cast("datetime", from_column(row.created_at)) for row in could_lead)
@@ -110,8 +121,16 @@ def leaders(database: str, backend_alias: str) -> Iterator[str]:
     for row in Leadership.objects.using(database).filter(backend_alias=backend_alias):
         since, progress = from_column(row.since), from_column(row.progress_at)
         yield (
-            f"{row.role}: {row.process_name} leads since {since:%F %T %Z} (term {row.term}), "
-            f"last progress {progress:%F %T %Z}"
+            _(
+                "%(role)s: %(name)s leads since %(since)s (term %(term)d), last progress %(progress)s"
+            )
+            % {
+                "role": row.role,
+                "name": row.process_name,
+                "since": f"{since:%F %T %Z}",
+                "term": row.term,
+                "progress": f"{progress:%F %T %Z}",
+            }
         )
 
 
@@ -138,21 +157,24 @@ def _leader_problems(
     """*since* when there are processes that could lead."""
     rows = [row for row in leading if row.role == role]
     if not rows and now - since > LEADER_SILENCE:
-        yield f"nobody has ever led, though there are {role}s: {_ROLES[role]}"
+        yield _("nobody has ever led as %(role)s, though there are some who could: %(effect)s") % {
+            "role": role,
+            "effect": _ROLES[role],
+        }
     for row in rows:
         progress = cast("datetime", from_column(row.progress_at))
         if now - progress > LEADER_SILENCE:
-            yield (
-                f"nobody gets on with the work of the {row.role}: {row.process_name} led last, "
-                f"and showed progress at {progress:%F %T %Z}"
-            )
+            yield _(
+                "nobody gets on with the work of the %(role)s: %(name)s led last, and showed progress "
+                "at %(progress)s"
+            ) % {"role": row.role, "name": row.process_name, "progress": f"{progress:%F %T %Z}"}
 
 
 def _migration_problems(database: str) -> Iterator[str]:
     executor = MigrationExecutor(connections[database])
     targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "dj_queue"]
     if plan := executor.migration_plan(targets):
-        names = [migration.name for migration, _ in plan]
+        names = [migration.name for migration, _backwards in plan]
         yield f"migrations of dj_queue are not applied on database {database!r}: {_some(names)}"
 
 
@@ -223,7 +245,9 @@ def _leftover_problems(
         and _seen(row) < alive_since - _LEFT_BEHIND
     ]
     if gone:
-        yield f"processes that are gone, and nobody has recovered their jobs: {_some(gone)}"
+        yield _("processes that are gone, and nobody has recovered their jobs: %(names)s") % {
+            "names": _some(gone)
+        }
 
 
 def waiting_problems(
@@ -253,17 +277,17 @@ def waiting_problems(
             unserved[name] = None
         elif not any(executor in lane for each in lanes for lane in each):
             kind = "process" if executor == Executor.PROCESS else "thread"
-            misfits[f"{name} (needs {kind!r})"] = None
+            needs = _("%(queue)s (needs %(executor)s)")
+            misfits[needs % {"queue": name, "executor": repr(kind)}] = None
     if unserved:
-        yield (
-            "queues with jobs that have waited for a minute and that no worker serves: "
-            f"{_some(list(unserved))}"
-        )
+        yield _(
+            "queues with jobs that have waited for a minute and that no worker serves: %(names)s"
+        ) % {"names": _some(list(unserved))}
     if misfits:
-        yield (
+        yield _(
             "queues with jobs that have waited for a minute because no worker there has the executor "
-            f"that they need: {_some(list(misfits))}"
-        )
+            "that they need: %(names)s"
+        ) % {"names": _some(list(misfits))}
 
 
 def retention_problems(config: BackendConfig, now: datetime) -> Iterator[str]:
@@ -275,10 +299,10 @@ def retention_problems(config: BackendConfig, now: datetime) -> Iterator[str]:
         for backend, finished_at in oldest.values_list("backend_alias", "finished_at")[:_OLDEST]:
             if backend == config.alias and finished_at is not None:
                 if cast("datetime", from_column(finished_at)) < before:
-                    yield (
+                    yield _(
                         "finished jobs are kept for longer than OPTIONS['clear_finished_jobs_after']: "
-                        f"the oldest one ended at {finished_at:%F %T %Z}"
-                    )
+                        "the oldest one ended at %(at)s"
+                    ) % {"at": f"{finished_at:%F %T %Z}"}
                 break
     if options.clear_failed_jobs_after is not None:
         before = now - timedelta(seconds=options.clear_failed_jobs_after) - _OVERDUE
@@ -288,10 +312,10 @@ def retention_problems(config: BackendConfig, now: datetime) -> Iterator[str]:
             :_OLDEST
         ]:
             if backend == config.alias:
-                yield (
-                    "failed jobs are kept for longer than OPTIONS['clear_failed_jobs_after']: "
-                    f"the oldest one failed at {created_at:%F %T %Z}"
-                )
+                yield _(
+                    "failed jobs are kept for longer than OPTIONS['clear_failed_jobs_after']: the "
+                    "oldest one failed at %(at)s"
+                ) % {"at": f"{created_at:%F %T %Z}"}
                 break
 
 

@@ -1,14 +1,10 @@
 """Why a job with a rate limit waits, in words."""
 
 from django.db.models import Min, QuerySet
+from django.utils.translation import gettext as _
 
 from dj_queue.models import Semaphore, SemaphoreHolder
 from dj_queue.store.shared import from_column
-
-_REMEDY = (
-    "Those of higher priority, and older ones, go first. Another rate takes effect with the next job that is "
-    "enqueued with it."
-)
 
 
 def beyond_rate(
@@ -18,10 +14,29 @@ def beyond_rate(
 
     A sentence, and what would help.
     """
-    sentence = (
-        f"It waits for the rate limit {semaphore.key!r}: {held} of {semaphore.limit} jobs became ready "
-        f"within {semaphore.period} s"
+    remedy = _(
+        "Those of higher priority, and older ones, go first. Another rate takes effect with "
+        "the next job that is enqueued with it."
     )
     if (end := from_column(holders.aggregate(end=Min("expires_at"))["end"])) is not None:
-        sentence += f", and the next one may at {end:%F %T %Z}"
-    return f"{sentence}.", _REMEDY
+        sentence = _(
+            "It waits for the rate limit %(key)s: %(held)s of %(limit)s jobs became ready "
+            "within %(period)s s, and the next one may at %(end)s."
+        ) % {
+            "key": repr(semaphore.key),
+            "held": held,
+            "limit": semaphore.limit,
+            "period": semaphore.period,
+            "end": format(end, "%F %T %Z"),
+        }
+    else:
+        sentence = _(
+            "It waits for the rate limit %(key)s: %(held)s of %(limit)s jobs became ready "
+            "within %(period)s s."
+        ) % {
+            "key": repr(semaphore.key),
+            "held": held,
+            "limit": semaphore.limit,
+            "period": semaphore.period,
+        }
+    return sentence, remedy

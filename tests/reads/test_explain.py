@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from dj_queue.api import explain
 from dj_queue.ids import new_job_id
@@ -27,6 +27,7 @@ from dj_queue.models import (
     SemaphoreHolder,
 )
 from dj_queue.reads import explain as module
+from dj_queue.reads import ready_gates
 from dj_queue.states import Executor
 from tests.runtime.conftest import failures, finished, make_runtime  # noqa: F401
 from tests.site import runtime_tasks, tasks
@@ -234,7 +235,7 @@ def test_a_job_in_its_turn_has_a_place(ready):
 
 
 def test_a_place_is_counted_up_to_a_bound(ready, monkeypatch):
-    monkeypatch.setattr(module, "AHEAD", 2)
+    monkeypatch.setattr(ready_gates, "AHEAD", 2)
     make_process()
     for _ in range(4):
         last = tasks.add.enqueue(1, 1)
@@ -280,6 +281,15 @@ def test_a_real_runtime_agrees(make_runtime, finished):  # noqa: F811
     runtime_tasks.gate("first").set()
     finished(first, waits)
     assert explain(first).code == "finished"
+
+
+def test_it_is_said_in_the_language_that_is_active_and_coded_the_same_in_all(ready):
+    with translation.override("de"):
+        found = explain(ready)
+
+    assert found.sentence == "Kein Worker des Backends 'default' lebt."
+    assert found.remedy.startswith("Starten Sie einen Prozess")
+    assert found.code == explain(ready).code == "no_worker"
 
 
 def test_the_number_of_questions_does_not_grow(ready):
