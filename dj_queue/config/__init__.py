@@ -89,7 +89,7 @@ def load_backend_config(
         overlay.Layer(given, f"{where}['OPTIONS']"),
         overlay.file_layer(backend_alias, _chosen_file, environment),
         overlay.environment_mode(environment),
-        overlay.Layer(overrides, f"{where}['OPTIONS']"),
+        overlay.Layer(overrides, "cli_overrides"),
     )
     layers = [layer for layer in found if layer is not None]
     options = _merged(layers)

@@ -7,6 +7,7 @@ service that does not start.
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any, cast
 
 from django.utils.module_loading import import_string
@@ -86,15 +87,16 @@ def whole_number(*, minimum: int) -> Callable[[Any, str], int]:
 
 
 def seconds(*, above_zero: bool = False) -> Callable[[Any, str], float]:
-    """A reader of a duration in seconds."""
+    """A reader of a duration: seconds, or a `timedelta`."""
     expected = f"a number of seconds {'above 0' if above_zero else 'of at least 0'}"
 
-    def read(found: Any, where: str) -> float:
+    def read(given: Any, where: str) -> float:
+        found = given.total_seconds() if isinstance(given, timedelta) else given
         if isinstance(found, bool) or not isinstance(found, int | float):
-            raise wrong(where, expected, found)
+            raise wrong(where, expected, given)
         # Not above the largest float: of an integer beyond it there is none. NaN is never below.
         if not 0 <= found <= sys.float_info.max or (above_zero and found == 0):
-            raise wrong(where, expected, found)
+            raise wrong(where, expected, given)
         return float(found)
 
     return read
@@ -122,7 +124,7 @@ def one_of(*allowed: str) -> Callable[[Any, str], str]:
 
 def queue_names(found: Any, where: str) -> frozenset[str]:
     """A list of queue names; None and an empty one mean all."""
-    names = found or ()
+    names = () if found is None or found == "" else found
     if not isinstance(names, list | tuple | set | frozenset) or not all(
         isinstance(name, str) for name in names
     ):
@@ -169,7 +171,7 @@ def entries[T](kind: type[T]) -> Callable[[Any, str], tuple[T, ...]]:
     """A reader of a list of mappings (or a single one), each read into a *kind*."""
 
     def read(found: Any, where: str) -> tuple[T, ...]:
-        if isinstance(found, Mapping):
+        if isinstance(found, Mapping | kind):
             return (record(kind, found, where),)
         if not isinstance(found, list | tuple):
             raise wrong(where, "a list of mappings, or one mapping", found)
@@ -179,7 +181,10 @@ def entries[T](kind: type[T]) -> Callable[[Any, str], tuple[T, ...]]:
 
 
 def record[T](kind: type[T], found: Any, where: str) -> T:
-    """Read the mapping *found* into the dataclass *kind*; an unknown key is an error."""
+    """Read the mapping *found*, or a *kind*, into the dataclass *kind*; an unknown key is an error."""
+    if isinstance(found, kind) and isinstance(found, Configured):
+        # Somebody wrote it by hand: what it holds is as unknown as a mapping's.
+        found = found.as_dict()
     return kind(**read_fields(kind, found, where))
 
 

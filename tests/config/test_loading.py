@@ -139,7 +139,7 @@ def test_overrides_of_the_command_line_win_option_by_option(load):
 
 
 def test_overrides_are_checked_like_settings():
-    with pytest.raises(ConfigurationError, match=r"\['OPTIONS'\]\['mode'\] must be one of"):
+    with pytest.raises(ConfigurationError, match=r"^cli_overrides\['mode'\] must be one of"):
         load_backend_config(tasks_settings={"default": entry()}, cli_overrides={"mode": "x"})
 
 
@@ -212,3 +212,15 @@ def test_an_alias_is_ensured_to_be_one_of_ours():
     for alias in ("other", "none"):
         with pytest.raises(ConfigurationError, match=f"^TASKS.'{alias}'."):
             config.ensure_dj_queue_backend_alias(alias, tasks)
+
+
+@pytest.mark.parametrize("value", ["mail", 0, False, {"mail": 1}, [5]], ids=repr)
+def test_queues_that_are_no_list_are_refused(value):
+    tasks = {"default": {"BACKEND": BACKEND_PATH, "QUEUES": value}}
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_backend_config(tasks_settings=tasks)
+
+    assert str(caught.value) == (
+        f"TASKS['default']['QUEUES'] must be a list of queue names, not {value!r}"
+    )

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -274,7 +275,7 @@ def test_a_path_to_something_that_cannot_be_called_is_refused():
 
 
 @pytest.mark.parametrize("name", ["workers", "dispatchers"])
-@pytest.mark.parametrize("value", [None, 5, "mail", {1}, WorkerConfig()], ids=repr)
+@pytest.mark.parametrize("value", [None, 5, "mail", {1}, Options()], ids=repr)
 def test_a_list_of_actors_is_a_list(load, name, value):
     assert complaint(load, **{name: value}) == (
         f"{HERE}[{name!r}] must be a list of mappings, or one mapping, not {value!r}"
@@ -434,3 +435,33 @@ def test_the_configuration_is_shown_as_settings_have_it(load):
     assert shown["options"]["scheduler"]["polling_interval"] == 2.0
     assert shown["options"]["recurring"]["tidy"]["args"] == [1]
     assert load(**shown["options"]).as_dict()["options"] == shown["options"]
+
+
+def test_durations_may_be_timedeltas(load):
+    options = load(
+        shutdown_timeout=timedelta(minutes=1),
+        clear_failed_jobs_after=timedelta(days=30),
+        workers={"polling_interval": timedelta(milliseconds=200)},
+    ).options
+
+    assert (options.shutdown_timeout, options.clear_failed_jobs_after) == (60.0, 2_592_000.0)
+    assert options.workers[0].polling_interval == 0.2
+    with pytest.raises(
+        ConfigurationError, match=r"'shutdown_timeout'\] .*, not datetime.timedelta"
+    ):
+        load(shutdown_timeout=timedelta(seconds=-1))
+
+
+def test_parts_may_be_written_with_their_classes_and_are_checked_like_mappings(load):
+    worker = WorkerConfig(queues=parse_selectors(["mail", "low*"]), threads=5)
+
+    options = load(workers=[worker], dispatchers=DispatcherConfig(batch_size=7)).options
+
+    assert options.workers == (worker,)
+    assert options.dispatchers == (DispatcherConfig(batch_size=7),)
+    assert load(workers=[WorkerConfig(queues="mail")]).options.workers[0].queues == (
+        parse_selectors("mail")
+    )
+    assert "['workers'][0]['threads'] must be a whole number" in complaint(
+        load, workers=[WorkerConfig(threads="many")]
+    )

@@ -72,6 +72,31 @@ def test_only_work_leaves_scheduled_jobs_and_only_dispatch_runs_none(tmp_path):
         assert kinds == {"Supervisor", "Dispatcher", "Scheduler"}
 
 
+@pytest.mark.parametrize("mode", ["async", "fork"])
+def test_the_queues_of_one_worker_can_be_named(tmp_path, mode):
+    workers = [{"queues": "other", "threads": 2}, {"queues": "more"}]
+    with command(tmp_path / "log", "--queues", "mail, low*", "--mode", mode, workers=workers):
+        rows = Process.objects.filter(kind="Worker")
+        wait_until(rows.exists)
+        found = [(row.metadata["queues"], row.metadata["threads"]) for row in rows]
+
+    assert found == [("mail,low*", 2)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--queues", "mail,,low"), "a queue selector must be a non-empty string"),
+        (("--queues", "mail", "--only-dispatch"), "with --only-dispatch there is none"),
+    ],
+)
+def test_queues_that_make_no_sense_are_an_error(arguments, says):
+    ended = run(*arguments)
+
+    assert ended.returncode == 1
+    assert says in ended.stderr
+
+
 def test_a_wrong_setting_is_an_error_that_names_it():
     ended = run(workers=[{"threds": 3}])
 

@@ -4,12 +4,13 @@ import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
 from django.db import InterfaceError, OperationalError
 
-from dj_queue.config import BackendConfig, load_backend_config, using_file
+from dj_queue.config import BackendConfig, WorkerConfig, load_backend_config, using_file
 from dj_queue.exceptions import ConfigurationError, NotStarted
 from dj_queue.log import log_to_standard_error
 from dj_queue.management.metrics_server import MetricsServer
@@ -18,6 +19,7 @@ from dj_queue.runtime.exit_signals import ExitSignals
 from dj_queue.runtime.lifeline import CHILD_VARIABLE, Lifeline, taken_child_name
 from dj_queue.runtime.standalone import Ending
 from dj_queue.runtime.supervisor import Supervisor
+from dj_queue.selectors import parse_selectors
 
 _STATUS_OF_CHILD = {
     Ending.ASKED: 0,
@@ -100,6 +102,12 @@ class Command(BaseCommand):
             "--only-dispatch",
             action="store_true",
             help="Make scheduled jobs ready when they are due and fire recurring tasks, but run no jobs.",
+        )
+        parser.add_argument(
+            "--queues",
+            metavar="SELECTORS",
+            help="Run one worker, for these queues alone: names, prefix* or *, with commas between them, "
+            "earlier ones first. Its other options are those of the first entry of OPTIONS['workers'].",
         )
         parser.add_argument(
             "--skip-recurring",
@@ -250,7 +258,20 @@ class Command(BaseCommand):
 def _config(options: dict[str, Any]) -> BackendConfig:
     given = {name: options[name] for name in ("mode", "skip_recurring")}
     overrides = {name: value for name, value in given.items() if value is not None}
-    return load_backend_config(options["backend"], cli_overrides=overrides)
+    config = load_backend_config(options["backend"], cli_overrides=overrides)
+    if options["queues"] is None:
+        return config
+    if options["only_dispatch"]:
+        raise CommandError(
+            "--queues names what a worker serves, and with --only-dispatch there is none"
+        )
+    try:
+        queues = parse_selectors([name.strip() for name in options["queues"].split(",")])
+    except ValueError as error:
+        raise CommandError(f"--queues {options['queues']!r}: {error}") from None
+    like = config.options.workers[0] if config.options.workers else WorkerConfig()
+    workers = (replace(like, queues=queues),)
+    return replace(config, options=replace(config.options, workers=workers))
 
 
 def _supervisor(config: BackendConfig, options: dict[str, Any]) -> Supervisor:
