@@ -64,8 +64,10 @@ def _exchange(
             job.payload, job.created_at, job.scheduled_at, job.worker_ids, job.errors, job.started_at,
             job.trace_context, job.concurrency_key, job.concurrency_limit, job.concurrency_duration
         FROM ({answer}) answer
-        LEFT JOIN (removed JOIN dj_queue_jobs job ON job.id = removed.job_id) ON true
-        ORDER BY removed.choice, removed.priority DESC, removed.id
+        LEFT JOIN (
+            taken CROSS JOIN LATERAL (SELECT * FROM dj_queue_jobs WHERE id = taken.job_id LIMIT 1) job
+        ) ON true
+        ORDER BY taken.choice, taken.priority DESC, taken.id
     """
 
 
@@ -163,17 +165,20 @@ _FROM_NAMES: LiteralString = """,
     )
 """
 
+# Statistics that were made while a table was nearly empty, which a queue mostly is when it is vacuumed, make
+# a planner read a whole backlog instead of looking up a few keys in it. So nothing is joined to a large
+# table: the keys go in as one array, and single rows come from subqueries. What was taken is locked, so all
+# of it is removed.
 _CLAIM_TAIL: LiteralString = """,
     taken AS MATERIALIZED ({union}),
     removed AS (
-        DELETE FROM dj_queue_ready_executions ready USING taken WHERE ready.id = taken.id
-        RETURNING taken.*
+        DELETE FROM dj_queue_ready_executions WHERE id = ANY(ARRAY(SELECT id FROM taken))
     ),
     claim AS (
         INSERT INTO dj_queue_claimed_executions (job_id, process_id, token, started_at, created_at)
-        SELECT job_id, %s::bigint, %s::bigint, clock_timestamp(), clock_timestamp() FROM removed
+        SELECT job_id, %s::bigint, %s::bigint, clock_timestamp(), clock_timestamp() FROM taken
         -- A row whose job was deleted by other hands goes, and no claim comes of it.
-        WHERE EXISTS (SELECT FROM dj_queue_jobs job WHERE job.id = removed.job_id)
+        WHERE (SELECT true FROM dj_queue_jobs job WHERE job.id = taken.job_id)
     )
 """
 

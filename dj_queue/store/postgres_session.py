@@ -59,6 +59,9 @@ _SESSION_SETTINGS: LiteralString = """
     SET enable_seqscan = off;
     SET enable_hashjoin = off;
     SET enable_mergejoin = off;
+    -- Where an index has the order that is asked for, it is taken: statistics made while the queue was empty
+    -- call the sorting of a whole backlog free. What no index has in order is sorted all the same.
+    SET enable_sort = off;
     -- A plan that is forbidden above, and made all the same, looks dear enough to be compiled.
     SET jit = off;
     -- A process that is stopped inside a transaction must not keep rows from those who recover it.
