@@ -53,21 +53,6 @@ from dj_queue.store.statistics import CountedRows
 from dj_queue.store.transactions import retried
 from dj_queue.store.wake import WakeSignal
 
-_SESSION_SETTINGS: LiteralString = """
-    SET TIME ZONE 'UTC';
-    SET plan_cache_mode = force_generic_plan;
-    SET enable_seqscan = off;
-    SET enable_hashjoin = off;
-    SET enable_mergejoin = off;
-    -- Where an index has the order that is asked for, it is taken: statistics made while the queue was empty
-    -- call the sorting of a whole backlog free. What no index has in order is sorted all the same.
-    SET enable_sort = off;
-    -- A plan that is forbidden above, and made all the same, looks dear enough to be compiled.
-    SET jit = off;
-    -- A process that is stopped inside a transaction must not keep rows from those who recover it.
-    SET idle_in_transaction_session_timeout = '30s'
-"""
-
 # What the listener of a burst may find late is bounded by this: see `Announcements`.
 _ALERT_POLL_SECONDS = 0.002
 _ALERT_SECONDS = 0.075
@@ -375,7 +360,7 @@ class PostgresSession(Session):
             connection.execute(composed.SQL("SET ROLE {}").format(composed.Identifier(role)))
         if self._is_pooled:
             return
-        connection.execute(_SESSION_SETTINGS, prepare=False)
+        connection.execute(sql.SESSION_SETTINGS, prepare=False)
         connection.add_notify_handler(self._hear)
         self._listen(connection)
 

@@ -124,6 +124,22 @@ INSERT_MANY: LiteralString = f"""
     SELECT now, ARRAY(SELECT place FROM given WHERE run_after > now), pg_backend_pid() FROM said
 """
 
+# Of connections that are the queue's own; why indexes are preferred says `postgres_session`.
+SESSION_SETTINGS: LiteralString = """
+    SET TIME ZONE 'UTC';
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
+    -- Where an index has the order that is asked for, it is taken: statistics made while the queue was empty
+    -- call the sorting of a whole backlog free. What no index has in order is sorted all the same.
+    SET enable_sort = off;
+    -- A plan that is forbidden above, and made all the same, looks dear enough to be compiled.
+    SET jit = off;
+    -- A process that is stopped inside a transaction must not keep rows from those who recover it.
+    SET idle_in_transaction_session_timeout = '30s'
+"""
+
 NOTIFY: LiteralString = "SELECT pg_notify(%s, %s)"
 
 NOW: LiteralString = "SELECT statement_timestamp()"
