@@ -158,9 +158,9 @@ _LARGE = frozenset(
 )
 
 
+# The plans of the others are those of the statements of the store.
+@pytest.mark.only_on("postgresql")
 def test_no_page_reads_a_large_table_to_its_end(operator, monkeypatch, settings):
-    if connection.vendor != "postgresql":
-        pytest.skip("the plans of the others are those of the statements of the store")
     settings.DJ_QUEUE_OBSERVABILITY_PUBLIC = True
     monkeypatch.setattr(counts, "EXACT", 200)
     monkeypatch.setattr(rows, "_CAP", 200)

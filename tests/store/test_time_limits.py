@@ -60,9 +60,9 @@ def test_what_writes_is_left_as_it_is():
         assert Job.objects.update(priority=1) == 0
 
 
+# Only there it is a setting of the transaction.
+@pytest.mark.only_on("postgresql")
 def test_inside_a_transaction_it_ends_where_it_should():
-    if connection.vendor != "postgresql":
-        pytest.skip("only there it is a setting of the transaction")
     with transaction.atomic():
         with limited_time("default", 0.2):
             assert run("SHOW statement_timeout") == [("200ms",)]
@@ -72,9 +72,9 @@ def test_inside_a_transaction_it_ends_where_it_should():
         assert run("SHOW statement_timeout") == [("0",)]
 
 
+# The others take whichever limit is over first.
+@pytest.mark.only_on("postgresql")
 def test_a_shorter_limit_of_the_project_stays():
-    if connection.vendor != "postgresql":
-        pytest.skip("the others take whichever limit is over first")
     with transaction.atomic():
         run("SELECT set_config('statement_timeout', '100', true)")
         with limited_time("default", 0.2):
