@@ -356,17 +356,25 @@ def test_nothing_is_asked_of_the_database_while_nobody_died(session, make_recove
 def test_a_killed_process_is_recovered_by_its_neighbour_within_two_seconds(tmp_path):
     with _command(tmp_path / "first") as first:
         running = begin_long_job(tmp_path)
-        with _command(tmp_path / "second") as second:
-            wait_until(lambda: Process.objects.filter(kind="Supervisor").count() == 2)
+        with _command(tmp_path / "second", workers=[{"queues": "second"}]) as second:
+            # A neighbour that is up, and not one that is about to start its threads.
+            assert_runs_jobs_of("second")
             os.kill(first.process.pid, signal.SIGKILL)
+            # On a busy machine that takes a while, and until then nobody can know of it.
+            first.process.wait(10)
 
             failure = wait_until(FailedExecution.objects.first, seconds=2)
-            done = tasks.add.enqueue(1, 2)
-            wait_until(Job.objects.filter(id=done.id).finished().exists)
+            # Said when all of it is done, and the failure is the first that is seen of that.
+            wait_until(lambda: "was lost" in second.output)
+            assert_runs_jobs_of("second")
 
     assert str(failure.job_id) == running.id
     assert failure.exception_class == "dj_queue.exceptions.ProcessExitError"
-    assert "was lost" in second.output
+
+
+def assert_runs_jobs_of(queue):
+    done = tasks.add.using(queue_name=queue).enqueue(1, 2)
+    wait_until(Job.objects.filter(id=done.id).finished().exists)
 
 
 def test_a_node_that_was_killed_and_starts_again_resolves_what_it_left(tmp_path):
