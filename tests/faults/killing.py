@@ -50,7 +50,8 @@ class Killer:
         def is_time() -> bool:
             if time.monotonic() < at:
                 return False
-            if self._running(process):
+            # A child's first job has begun with the import of its module, and so before its first line.
+            if self._running(process) and all(map(self._ledger.ran, _children(process))):
                 return True
             if not ReadyExecution.objects.exists():
                 self._ledger.enqueue(_ENOUGH)
@@ -69,8 +70,8 @@ class Killer:
         self.kills += 1
 
     def _running(self, process: psutil.Process) -> set[int]:
-        family = [process, *process.children(recursive=True)]
-        return set().union(*(self._ledger.running(each.pid) for each in family))
+        family = [process.pid, *_children(process)]
+        return set().union(*map(self._ledger.running, family))
 
     def kill_and_start_anew(self, goes_on: Callable[[], bool]) -> None:
         """Let two processes run all jobs, and kill the older one again and again while *goes_on*."""
@@ -113,6 +114,10 @@ class Killer:
         assert begun is not None
         jobs = Job.objects.filter(id__in=[claim.id for claim in begun])
         return {payload["args"][1] for payload in jobs.values_list("payload", flat=True)}
+
+
+def _children(process: psutil.Process) -> list[int]:
+    return [child.pid for child in process.children(recursive=True)]
 
 
 def _is_stopped(process: psutil.Process) -> bool:
