@@ -97,6 +97,8 @@ class Attempt:
         """Ask the database for what the arguments name, and for the workspace of a step."""
         stored = self.job.payload
         if arguments.RICH in stored:
+            # What makes a model or an enum of a value is the project's code, and may end the process.
+            self._begin()
             self._given = arguments.restored(stored)
         if NOTE in stored:
             self._step = RunningStep(self._runner.config, self.job)

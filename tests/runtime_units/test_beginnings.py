@@ -8,7 +8,7 @@ import textwrap
 import pytest
 from django.tasks.signals import task_started
 
-from dj_queue import hooks
+from dj_queue import arguments, hooks
 from dj_queue.config import backend_config
 from dj_queue.models import Job
 from dj_queue.runtime.executor import TaskRunner
@@ -149,3 +149,20 @@ def test_a_module_that_is_imported_for_the_job_may_end_the_process_and_so_is_par
 
     assert words() == ["noted", "import", "task"]
     del sys.modules[name]
+
+
+@everywhere
+def test_making_models_and_enums_of_arguments_is_part_of_it_too(run, way, monkeypatch):
+    restored = arguments.restored
+
+    def said_and_restored(stored):
+        say("restored")
+        return restored(stored)
+
+    monkeypatch.setattr(arguments, "restored", said_and_restored)
+    begin.enqueue()
+    Job.objects.update(payload={"args": [], "kwargs": {}, arguments.RICH: 1})
+
+    run(way)
+
+    assert words() == ["noted", "restored", "task"]
