@@ -64,11 +64,12 @@ _TRY_IN_TRANSACTION: LiteralString = f"""
 
 _UNLOCK: LiteralString = f"SELECT pg_advisory_unlock({_SPACE}, %s::integer)"
 
+# The clock is read once: a term's beginning is its first progress, and a lease is as long as it says.
 _LEAD: LiteralString = """
     INSERT INTO dj_queue_leaderships (backend_alias, role, process_name, pid, hostname, incarnation, term,
         since, progress_at, expires_at)
-    VALUES (%s, %s, %s, %s, %s, '', 1, clock_timestamp(), clock_timestamp(),
-        clock_timestamp() + %s::float8 * interval '1 second')
+    SELECT %s, %s, %s, %s, %s, '', 1, now, now, now + %s::float8 * interval '1 second'
+    FROM (SELECT clock_timestamp() AS now) AS clock
     ON CONFLICT (backend_alias, role) DO UPDATE SET
         process_name = excluded.process_name, pid = excluded.pid, hostname = excluded.hostname,
         incarnation = '', term = dj_queue_leaderships.term + 1, since = excluded.since,
@@ -97,8 +98,9 @@ _SAY: LiteralString = f"""
 """
 
 _RENEW: LiteralString = """
-    UPDATE dj_queue_leaderships SET progress_at = clock_timestamp(),
-        expires_at = clock_timestamp() + %s::float8 * interval '1 second'
+    UPDATE dj_queue_leaderships SET progress_at = now,
+        expires_at = now + %s::float8 * interval '1 second'
+    FROM (SELECT clock_timestamp() AS now) AS clock
     WHERE backend_alias = %s AND role = %s AND process_name = %s AND term = %s
     RETURNING term
 """

@@ -138,8 +138,9 @@ class SQLiteLock(LeaderLock):
     def _prove(self, *, tells_progress: bool) -> None:
         if tells_progress:
             with self._session.transaction() as database:
-                until = datetime.now(UTC) + timedelta(seconds=_LEASE_SECONDS)
-                database.execute(_RENEW, (_now(), to_column(until), *self.mine))
+                now = datetime.now(UTC)
+                until = now + timedelta(seconds=_LEASE_SECONDS)
+                database.execute(_RENEW, (to_column(now), to_column(until), *self.mine))
         else:
             with self._session.database() as database:
                 self._check(database)

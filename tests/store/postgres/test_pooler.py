@@ -184,6 +184,8 @@ def test_beat_renews_the_lease(make_lock):
     after = Leadership.objects.get()
     assert before.since == after.since
     assert before.expires_at < after.expires_at <= database_clock() + timedelta(seconds=5)
+    for row in (before, after):
+        assert row.expires_at - row.progress_at == timedelta(seconds=LEASE_SECONDS)
 
 
 def test_leader_with_a_session_lock_is_in_the_way_of_those_behind_the_pooler(make_lock, due_job):
