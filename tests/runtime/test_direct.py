@@ -19,14 +19,35 @@ from tests.waiting import wait_until
 ONE_THREAD = [{"threads": 1, "async_concurrency": 1}]
 
 
+class Patient:
+    """Offers the places of a runtime, and waits for one where there is none for a moment.
+
+    A worker that is looking for work does not know yet what may come before a job, and so has no place; where
+    no database wakes it, it looks ten times a second.
+    """
+
+    def __init__(self, runtime):
+        self._runtime = runtime
+
+    def reserve(self, *request):
+        """See `dj_queue.operations.direct.Host`; never None."""
+        return wait_until(lambda: self._runtime.reserve(*request), what=f"a place for {request}")
+
+
 @pytest.fixture
-def idle_runtime(make_runtime, finished):
-    """A runtime with one thread that has looked for work and found none."""
-    runtime = make_runtime(workers=ONE_THREAD, shutdown_timeout=10)
-    finished(tasks.add.enqueue(0, 0), tasks.async_sleep.enqueue(0))
-    worker = runtime.workers[0]
-    wait_until(lambda: worker.has_place(Executor.THREAD) and worker.has_place(Executor.ASYNC))
-    return runtime
+def runtime(make_runtime):
+    """A runtime with one thread."""
+    return make_runtime(workers=ONE_THREAD, shutdown_timeout=10)
+
+
+@pytest.fixture
+def idle_runtime(runtime):
+    """A runtime with one thread and nothing to do, of which an enqueue asks a place when it is idle."""
+    patient = Patient(runtime)
+    direct.withdraw(runtime)
+    direct.offer(patient)
+    yield runtime
+    direct.withdraw(patient)
 
 
 def test_it_is_written_as_claimed_in_one_step(idle_runtime, finished):
@@ -61,7 +82,7 @@ def test_in_a_transaction_a_job_does_not_start_before_the_commit(idle_runtime, f
     assert runtime_tasks.seen() == ["committed"]
 
 
-def test_a_busy_thread_takes_no_second_job(idle_runtime, finished):
+def test_a_busy_thread_takes_no_second_job(runtime, finished):
     first = runtime_tasks.wait_at.enqueue("job")
     wait_until(gate("job began").is_set)
 
