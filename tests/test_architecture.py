@@ -98,6 +98,18 @@ def test_the_modules_without_tables_are_imported_before_the_apps_are_loaded():
     assert done.stdout.strip() == "False"
 
 
+def test_a_process_that_runs_jobs_imports_nothing_that_only_others_need():
+    code = (
+        "import django, sys; django.setup(); import dj_queue.management.commands.dj_queue\n"
+        "print(*sorted({'yaml', 'prometheus_client', 'dj_queue.views'} & sys.modules.keys()))"
+    )
+
+    done = python(code, DJANGO_SETTINGS_MODULE="tests.settings")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
 def test_starting_django_starts_no_thread_and_opens_no_connection():
     code = (
         "import django, threading; django.setup(); from django.db import connections\n"

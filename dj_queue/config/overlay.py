@@ -8,12 +8,10 @@ options of the backend that is asked for, or a single key `backends` with the op
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dj_queue.config import values
 from dj_queue.exceptions import ConfigurationError
@@ -91,20 +89,26 @@ def _content(path: str, named_by: str) -> Mapping[str, Any]:
 
 def _parsed(text: str, path: str, named_by: str) -> Any:
     extension = Path(path).suffix.lower()
+    parse: Callable[[str], Any]
+    refusal: type[Exception]
+    if extension == ".toml":
+        kind, parse, refusal = "TOML", tomllib.loads, tomllib.TOMLDecodeError
+    elif extension in (".yaml", ".yml"):
+        # Every process that reads settings imports this module; few have such a file, and it takes 30 ms.
+        import yaml
+
+        kind, parse, refusal = "YAML", yaml.safe_load, yaml.YAMLError
+    else:
+        raise ConfigurationError(
+            f"{named_by}: {path} must end in .toml, .yaml or .yml, which says how it is read"
+        )
     try:
-        if extension == ".toml":
-            return tomllib.loads(text)
-        if extension in (".yaml", ".yml"):
-            # Nothing but comments is None in YAML, and an empty mapping to whoever commented it out.
-            found = yaml.safe_load(text)
-            return {} if found is None else found
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        kind = "TOML" if extension == ".toml" else "YAML"
+        found = parse(text)
+    except refusal as error:
         what = " ".join(str(error).split())
         raise ConfigurationError(f"{named_by}: {path} is not valid {kind}: {what}") from error
-    raise ConfigurationError(
-        f"{named_by}: {path} must end in .toml, .yaml or .yml, which says how it is read"
-    )
+    # Nothing but comments is None in YAML, and an empty mapping to whoever commented it out.
+    return {} if found is None else found
 
 
 def _layer_of_alias(content: Mapping[str, Any], path: str, alias: str) -> Layer | None:

@@ -13,7 +13,6 @@ from django.db import InterfaceError, OperationalError
 from dj_queue.config import BackendConfig, WorkerConfig, load_backend_config, using_file
 from dj_queue.exceptions import ConfigurationError, NotStarted
 from dj_queue.log import log_to_standard_error
-from dj_queue.management.metrics_server import MetricsServer
 from dj_queue.runtime import forks, pending_migrations, pidfile, standalone
 from dj_queue.runtime.exit_signals import ExitSignals
 from dj_queue.runtime.lifeline import CHILD_VARIABLE, Lifeline, taken_child_name
@@ -173,6 +172,9 @@ class Command(BaseCommand):
             if held is not None:
                 signals.before_ending_at_once(lambda: pidfile.remove(held))
             if options["metrics_port"] is not None:
+                # Not above: children, which serve nothing, would import views and the metrics library.
+                from dj_queue.management.metrics_server import MetricsServer
+
                 server = stack.enter_context(MetricsServer(options["metrics_port"]))
                 self._say(f"metrics on port {server.port}.")
             if self._waits_for_migrations(config, signals, options["migration_wait_timeout"]):
