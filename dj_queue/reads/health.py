@@ -26,7 +26,7 @@ from dj_queue.models import (
     ScheduledExecution,
     Semaphore,
 )
-from dj_queue.reads import counts, queues
+from dj_queue.reads import counts, queues, vacuum
 from dj_queue.selectors import parse_selectors
 from dj_queue.states import LANES, Executor
 from dj_queue.store import store_for
@@ -137,7 +137,7 @@ def leaders(database: str, backend_alias: str) -> Iterator[str]:
 def deep_problems(
     database: str, backend_alias: str, *, now: datetime, max_age: timedelta, version: str | None
 ) -> Iterator[str]:
-    """What contradicts itself in the tables; reads them whole, so not for every few seconds."""
+    """What contradicts itself in the tables, and what bloats them; reads them whole: not for each probe."""
     yield from _migration_problems(database)
     yield from _version_problems(database, backend_alias, version)
     yield from _state_problems(database, backend_alias)
@@ -145,6 +145,7 @@ def deep_problems(
     yield from _claim_problems(database, backend_alias, now - max_age)
     if keys := _first(Semaphore.objects.using(database).filter(value__gt=F("limit")), "key"):
         yield f"semaphores with more free slots than they have slots: {_some(keys)}"
+    yield from vacuum.vacuum_problems(database, old=vacuum.OLD_TRANSACTION)
 
 
 def _seen(row: Process) -> datetime:
