@@ -30,6 +30,7 @@ from dj_queue.reads import counts, queues, vacuum
 from dj_queue.selectors import parse_selectors
 from dj_queue.states import LANES, Executor
 from dj_queue.store import store_for
+from dj_queue.store.records import ROLLOUT_PROTOCOL
 from dj_queue.store.shared import django_time, from_column
 
 LEADER_SILENCE = timedelta(seconds=60)
@@ -180,12 +181,16 @@ def _migration_problems(database: str) -> Iterator[str]:
 
 
 def _version_problems(database: str, backend_alias: str, version: str | None) -> Iterator[str]:
-    if version is None:
-        return
-    rows = Process.objects.using(database).filter(backend_alias=backend_alias, kind="Supervisor")
-    for row in rows:
-        found = row.metadata.get("dj_queue_version")
-        if found != version:
+    rows = Process.objects.using(database).filter(backend_alias=backend_alias)
+    # Its actors are of the same version as the process itself.
+    for row in rows.filter(supervisor=None):
+        found, protocol = (row.metadata.get(n) for n in ("dj_queue_version", "rollout_protocol"))
+        if protocol not in (None, ROLLOUT_PROTOCOL):
+            yield (
+                f"{row.name} (dj_queue {found or 'of unknown version'}) has rollout_protocol {protocol}, "
+                f"which must not run beside {ROLLOUT_PROTOCOL}"
+            )
+        if version is not None and found != version:
             yield f"{row.name} runs dj_queue {found or '(unknown)'}, and {version} is required"
 
 

@@ -5,7 +5,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -19,7 +20,7 @@ from dj_queue.runtime.loop import Actor
 from dj_queue.runtime.recovery import Recovery
 from dj_queue.runtime.statistics import Statistics
 from dj_queue.store import Session, store_for
-from dj_queue.store.records import ClaimedJob, Outcome, ProcessRecord
+from dj_queue.store.records import ROLLOUT_PROTOCOL, ClaimedJob, Outcome, ProcessRecord
 
 # Between two looks whether a process of this machine died; they cost no statement.
 _LOOK_SECONDS = 1.0
@@ -123,7 +124,11 @@ class Registrar(Actor):
         self._heartbeat_at = 0.0
         self._records = [
             ProcessRecord(
-                registration.name(name), kind, registration.pid, registration.hostname, metadata
+                registration.name(name),
+                kind,
+                registration.pid,
+                registration.hostname,
+                with_version(metadata),
             )
             for name, kind, metadata in actors
         ]
@@ -231,6 +236,12 @@ class Registrar(Actor):
         process._state.db = self._config.options.database_alias  # noqa: SLF001
         process._state.adding = False  # noqa: SLF001
         fire_hooks(f"{record.kind.lower()}.{moment}", process, backend_alias=self.backend_alias)
+
+
+def with_version(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """*metadata* of a row, and what each row tells of the version that runs."""
+    common = {"dj_queue_version": version("dj-queue"), "rollout_protocol": ROLLOUT_PROTOCOL}
+    return common | dict(metadata)
 
 
 def _nothing() -> None:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
 from typing import Any, Self
 
 from dj_queue import events
@@ -253,7 +252,6 @@ class Supervisor:
 
     def _make_registrar(self) -> Registrar:
         supervisor = {
-            "dj_queue_version": version("dj-queue"),
             "mode": self.config.options.mode,
             "standalone": not self._is_embedded,
             "worker_count": len(self.workers),

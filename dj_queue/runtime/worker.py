@@ -24,6 +24,7 @@ from dj_queue.operations import limits
 from dj_queue.runtime.child_pool import ChildPool
 from dj_queue.runtime.clock import DatabaseClock
 from dj_queue.runtime.demand import Demand
+from dj_queue.runtime.draining import DrainingMark
 from dj_queue.runtime.eventloop import EventLoop
 from dj_queue.runtime.executor import TaskRunner, is_async
 from dj_queue.runtime.finisher import NOTHING, Finisher
@@ -66,6 +67,7 @@ class Worker(Actor):
         """The most jobs to take; lowered where the process is replaced after so many."""
         self.ended = 0
         """How many jobs ended here and have their outcome written."""
+        self._mark = DrainingMark(config, self._clock)
         self._finisher = Finisher()
         self._places = Places()
         runner = TaskRunner(config, self.process_name, self._clock, noting=registration.noting)
@@ -164,6 +166,8 @@ class Worker(Actor):
             self._demand.called()
         room = self._room()
         if not room and not len(self._finisher):
+            if self._is_quiet:
+                self._mark.write(session, claimer.process_id, self.metadata, self.running)
             return self._idle_seconds(session)
         if self._exchange(session, claimer, room):
             self._polling.found_work()
@@ -359,6 +363,8 @@ class Worker(Actor):
                 if len(self._finisher):
                     self._finisher.exchange(session, claimer, NOTHING)
                     continue
+                if not is_idle:
+                    self._mark.write(session, claimer.process_id, self.metadata, self.running)
             except Error as error:
                 events.emit(events.OutcomesDelayed(self.config.alias, len(self._finisher), error))
                 is_idle = False

@@ -116,6 +116,10 @@ class Session(ABC):
         """Write a sign of life for each; how many of them are still registered."""
 
     @abstractmethod
+    def describe(self, process_id: int, metadata: dict[str, Any]) -> None:
+        """Have the row of a process tell *metadata* about it from now on; nothing if it is gone."""
+
+    @abstractmethod
     def deregister(self, process_ids: Sequence[int]) -> None:
         """Delete the rows of processes that stopped."""
 

@@ -276,6 +276,10 @@ class MySQLSession(Session):
 
         return self._transaction(beat)
 
+    def describe(self, process_id: int, metadata: dict[str, Any]) -> None:
+        parameters = (json.dumps(metadata), process_id)
+        self._transaction(lambda cursor: cursor.execute(sql.DESCRIBE, parameters))
+
     def deregister(self, process_ids: Sequence[int]) -> None:
         if not process_ids:
             return

@@ -209,6 +209,7 @@ MAX_CONNECTIONS = "SELECT @@max_connections"
 
 PROCESS_IDS = "SELECT name, id FROM dj_queue_processes WHERE backend_alias = %s AND name IN %s"
 HEARTBEAT = "UPDATE dj_queue_processes SET last_heartbeat_at = %s WHERE id IN %s"
+DESCRIBE = "UPDATE dj_queue_processes SET metadata = %s WHERE id = %s"
 # MySQL checks each row's foreign key at once, so children let go of their supervisor first.
 ORPHAN = "UPDATE dj_queue_processes SET supervisor_id = NULL WHERE supervisor_id IN %s"
 DEREGISTER = "DELETE FROM dj_queue_processes WHERE id IN %s"

@@ -206,6 +206,9 @@ class PostgresSession(Session):
     def heartbeat(self, process_ids: Sequence[int]) -> int:
         return int(self._rows(sql.HEARTBEAT, (list(process_ids),))[0][0])
 
+    def describe(self, process_id: int, metadata: dict[str, Any]) -> None:
+        self._rows(sql.DESCRIBE, (json.dumps(metadata), process_id))
+
     def deregister(self, process_ids: Sequence[int]) -> None:
         self._rows(sql.DEREGISTER, (list(process_ids),))
 

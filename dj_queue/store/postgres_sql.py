@@ -311,6 +311,10 @@ HEARTBEAT: LiteralString = """
     SELECT count(*) FROM beaten
 """
 
+DESCRIBE: LiteralString = (
+    "UPDATE dj_queue_processes SET metadata = %s::jsonb WHERE id = %s RETURNING id"
+)
+
 # Children point to their supervisor, and all go in one statement: the constraint is looked at its end.
 # Those that stay let go of it.
 DEREGISTER: LiteralString = """

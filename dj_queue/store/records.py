@@ -240,6 +240,10 @@ class ServerConnections(NamedTuple):
     """The most that it takes from users like ours."""
 
 
+ROLLOUT_PROTOCOL = 1
+"""What processes of one database have in common; another number may not run beside this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
     """A living process or actor, as it is registered."""

@@ -237,6 +237,10 @@ class SQLiteSession(Session):
             rows = [(now, process_id) for process_id in process_ids]
             return database.executemany(sql.HEARTBEAT, rows).rowcount
 
+    def describe(self, process_id: int, metadata: dict[str, Any]) -> None:
+        with self._transaction() as database:
+            database.execute(sql.DESCRIBE, (json.dumps(metadata), process_id))
+
     def deregister(self, process_ids: Sequence[int]) -> None:
         rows = [(process_id,) for process_id in process_ids]
         with self._transaction() as database:

@@ -113,5 +113,6 @@ REGISTER = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 HEARTBEAT = "UPDATE dj_queue_processes SET last_heartbeat_at = ? WHERE id = ?"
+DESCRIBE = "UPDATE dj_queue_processes SET metadata = ? WHERE id = ?"
 ORPHAN = "UPDATE dj_queue_processes SET supervisor_id = NULL WHERE supervisor_id = ?"
 DEREGISTER = "DELETE FROM dj_queue_processes WHERE id = ?"

@@ -206,6 +206,13 @@ def test_deep_wants_a_version(running):
     assert "and 0.0.1 is required" in problem("--deep", "--require-version", "0.0.1")
 
 
+def test_deep_finds_processes_that_must_not_run_beside_this_version(running):
+    for row in Process.objects.filter(supervisor=None):
+        Process.objects.filter(id=row.id).update(metadata=row.metadata | {"rollout_protocol": 2})
+
+    assert "has rollout_protocol 2, which must not run beside 1" in problem("--deep")
+
+
 def test_an_unknown_backend_is_named():
     assert "TASKS['other'] does not exist" in problem("--backend", "other")
 

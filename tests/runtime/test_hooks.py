@@ -68,8 +68,9 @@ def test_the_row_of_each_part_says_what_it_does(make_runtime):
 
     told = {row.kind: set(row.metadata) for row in Process.objects.all()}
 
+    assert all(set_of >= {"dj_queue_version", "rollout_protocol"} for set_of in told.values())
     assert told["Supervisor"] >= {
-        "dj_queue_version", "mode", "standalone", "worker_count", "dispatcher_count", "has_scheduler",
+        "mode", "standalone", "worker_count", "dispatcher_count", "has_scheduler",
     }  # fmt: skip
     assert told["Worker"] >= {"queues", "threads", "polling_interval"}
     assert told["Dispatcher"] >= {

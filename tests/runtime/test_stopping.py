@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import datetime
 
 import pytest
 from django.tasks.base import TaskResultStatus
@@ -33,6 +34,40 @@ def test_a_running_job_may_end_and_the_rest_stays_ready(make_runtime, finished):
     assert running.return_value is True
     assert waiting.status == TaskResultStatus.READY
     assert not Process.objects.exists()
+
+
+def test_a_worker_that_lets_its_jobs_end_is_marked_once(make_runtime):
+    runtime = make_runtime(workers=[{"threads": 2}], shutdown_timeout=20)
+    worker = Process.objects.get(kind="Worker")
+    for name in ("one", "two"):
+        runtime_tasks.wait_at.enqueue(name)
+        wait_until(gate(f"{name} began").is_set)
+    stopping = threading.Thread(target=runtime.stop)
+
+    stopping.start()
+    wait_until(lambda: "shutdown_state" in Process.objects.get(id=worker.id).metadata)
+    gate("one").set()
+    wait_until(lambda: ClaimedExecution.objects.count() == 1)
+
+    marked = Process.objects.get(id=worker.id).metadata
+    gate("two").set()
+    stopping.join(10)
+    started_at = datetime.fromisoformat(marked.pop("shutdown_started_at"))
+    assert started_at > worker.created_at
+    assert marked == worker.metadata | {
+        "shutdown_state": "draining",
+        "shutdown_timeout": 20,
+        "active_jobs": 2,
+    }
+
+
+def test_a_worker_that_claims_nothing_more_is_marked_though_nothing_runs(make_runtime):
+    runtime = make_runtime(workers=ONE_THREAD)
+
+    runtime.quiesce()
+
+    wait_until(lambda: "shutdown_state" in Process.objects.get(kind="Worker").metadata)
+    assert Process.objects.get(kind="Worker").metadata["active_jobs"] == 0
 
 
 def test_jobs_taken_ahead_are_ready_again_at_once(make_runtime, finished):

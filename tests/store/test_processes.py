@@ -104,6 +104,18 @@ def test_heartbeat_of_nobody_is_nothing(session):
     assert session.heartbeat([]) == 0
 
 
+def test_a_process_tells_something_else_about_itself(session):
+    ids = session.register([record("worker", metadata={"threads": 3}), record("other")])
+
+    session.describe(ids["worker"], {"größe": [None]})
+    session.describe(123456789, {"nobody": 1})
+
+    assert dict(Process.objects.values_list("name", "metadata")) == {
+        "worker": {"größe": [None]},
+        "other": {},
+    }
+
+
 def test_deregistered_processes_are_gone_and_others_stay(session):
     ids = session.register([record("supervisor"), record("worker")])
     session.register([record("another")])
