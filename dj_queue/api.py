@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
+from dj_queue import current
 from dj_queue.config import backend_config, configured_backend_aliases
 from dj_queue.ids import read_job_id
 from dj_queue.operations.declared import recurring
@@ -66,6 +67,7 @@ __all__ = [
     "executor",
     "explain",
     "get_queue_depths",
+    "is_stopping",
     "limits_concurrency",
     "limits_rate",
     "nominal_time",
@@ -128,6 +130,17 @@ def executor[T](kind: str) -> Callable[[T], T]:
         return task_or_function
 
     return decorate
+
+
+def is_stopping() -> bool:
+    """Whether the worker that runs the current job is about to stop: it claims nothing more.
+
+    For tasks that take long and can end early: whatever still runs `OPTIONS["shutdown_timeout"]` seconds
+    later is recorded as failed. Costs next to nothing, so ask often. False outside of jobs, and in
+    threads that a task starts by itself, unless they run in a copy of its context.
+    """
+    running = current.running.get()
+    return running is not None and running.is_stopping()
 
 
 def explain(job_id: object, *, backend_alias: str = "default") -> Explanation:

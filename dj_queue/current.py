@@ -1,5 +1,6 @@
 """Which job runs here: in this thread, in this asyncio task, and in what asgiref calls from it."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,17 @@ if TYPE_CHECKING:  # A project's LOGGING leads here before there are apps, which
 class RunningJob:
     """A job while one of its attempts runs."""
 
-    __slots__ = ("backend", "job", "worker")
+    __slots__ = ("backend", "is_stopping", "job", "worker")
 
-    def __init__(self, backend: str, worker: str, job: "ClaimedJob") -> None:
+    def __init__(
+        self, backend: str, worker: str, job: "ClaimedJob", is_stopping: Callable[[], bool]
+    ) -> None:
         self.backend = backend
         self.worker = worker
         """The name of the worker that runs it."""
         self.job = job
+        self.is_stopping = is_stopping
+        """Whether that worker claims nothing more and waits for its jobs to end."""
 
     @property
     def attempt(self) -> int:

@@ -54,16 +54,17 @@ def main() -> None:
     if greeting is None:
         return
     try:
-        run = _set_up(greeting, channel)
+        is_stopping = threading.Event()
+        run = _set_up(greeting, channel, is_stopping)
     except BaseException as error:  # noqa: BLE001 - a project's start may fail in any way
         traceback.print_exc()
         channel.send({"failed": f"{type(error).__name__}: {error}"})
         sys.exit(1)
-    _serve(channel, run)
+    _serve(channel, run, is_stopping)
 
 
-def _serve(channel: Channel, run: Any) -> None:
-    inbox = _Inbox(channel)
+def _serve(channel: Channel, run: Any, is_stopping: threading.Event) -> None:
+    inbox = _Inbox(channel, is_stopping)
     try:
         channel.send({"ready": True})
         inbox.start()
@@ -80,8 +81,9 @@ def _serve(channel: Channel, run: Any) -> None:
 class _Inbox:
     """A thread that listens while a job runs, to notice at once that the worker is gone."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, is_stopping: threading.Event) -> None:
         self.is_busy = False
+        self._is_stopping = is_stopping
         self._channel = channel
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -95,6 +97,9 @@ class _Inbox:
 
     def _listen(self) -> None:
         while (message := self._channel.receive(_always)) is not None:
+            if "stopping" in message:
+                self._is_stopping.set()
+                continue
             self.is_busy = True
             self._messages.put(message)
         if self.is_busy:
@@ -102,7 +107,7 @@ class _Inbox:
         self._messages.put(None)
 
 
-def _set_up(greeting: dict[str, Any], channel: Channel) -> Any:
+def _set_up(greeting: dict[str, Any], channel: Channel, is_stopping: threading.Event) -> Any:
     """Make Django ready as the worker has it; a function from a message with a job to its answer."""
     import django
 
@@ -125,6 +130,7 @@ def _set_up(greeting: dict[str, Any], channel: Channel) -> Any:
         greeting["worker_name"],
         clock,
         noting=beginnings.noting,
+        is_stopping=is_stopping.is_set,
     )
 
     def run(message: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     worker: greeting ────────────────► child    child: {"ready": true}, or {"failed": why}
     worker: {"job", "now", "place"} ─► child    child: {"begins": true} if it does, and the outcome
-    ... and so on
+    ... and so on, and at any time after the greeting:
+    worker: {"stopping": true} ──────► child    (no answer)
 
 The socket is the child's standard input, as in fork mode (`lifeline`).
 """
@@ -33,7 +34,7 @@ _TIMES = ("created_at", "scheduled_at", "first_started_at")
 
 
 class Channel(StandardInputEnd):
-    """One end. One thread sends and one receives; an end that is closed or broken is `None` or `OSError`."""
+    """One end. One thread at a time sends, one receives; a closed or broken end is `None` or `OSError`."""
 
     def __init__(self, end: socket.socket) -> None:
         super().__init__(end)
@@ -44,6 +45,13 @@ class Channel(StandardInputEnd):
         """Send *message*, plain JSON. Raises `OSError` when the other end does not get it whole."""
         text = json.dumps(message).encode()
         self._end.sendall(_LENGTH.pack(len(text)) + text)
+
+    def send_if_room(self, message: Any) -> None:
+        """Send a small *message*, unless the other end has left so much unread that this would wait."""
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self._end, selectors.EVENT_WRITE)
+            if waiting.select(0):
+                self.send(message)
 
     def receive(self, is_there: Callable[[], bool]) -> Any | None:
         """The next message; None when the other end is closed or, after a silence, not *is_there*.

@@ -80,6 +80,7 @@ class ChildPool(ThreadPool):
         self._lost = lost
         self._slots: dict[int, _Slot] = {}
         self._has_stopped = threading.Event()
+        self._is_stopping_told = False
         self._is_abandoned = False
 
     def add(self, jobs: Sequence[ClaimedJob], asked_at: float) -> None:
@@ -92,9 +93,20 @@ class ChildPool(ThreadPool):
         """Let no further job begin; children that are being started for one are not waited for."""
         super().stop()
         self._has_stopped.set()
+        self.tell_stopping()
         for slot in tuple(self._slots.values()):
             if slot.is_starting and slot.child is not None:
                 slot.child.kill()
+
+    def tell_stopping(self) -> None:
+        if self._is_stopping_told:
+            return
+        # First: a thread whose child is not seen below tells it.
+        self._is_stopping_told = True
+        for slot in tuple(self._slots.values()):
+            # In this order: one that is being started expects a greeting, and nothing else.
+            if (child := slot.child) is not None and not slot.is_starting:
+                child.tell_stopping()
 
     def abandon(self) -> list[ClaimedJob]:
         """End the children that still run jobs; those jobs."""
@@ -135,6 +147,8 @@ class ChildPool(ThreadPool):
             self.jobs.refuse(job)
             return None
         slot.job = job
+        if self._is_stopping_told:
+            child.tell_stopping()
         began_at = self._clock.now()
         place = self._registration.reserve(job)
         try:

@@ -7,6 +7,7 @@ is not the project's own script run once more either, which may have no `__main_
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from datetime import datetime
 from multiprocessing import spawn
@@ -29,11 +30,14 @@ _RETIRE_SECONDS = 2.0
 
 
 class Child:
-    """One child. Used by one thread; only `kill` may be called from any."""
+    """One child. Used by one thread; only `kill` and `tell_stopping` may be called from any."""
 
     def __init__(self, name: str) -> None:
         """Start the process, which is not `greet`ed yet. Raises `OSError` when there can be none."""
         self._channel, theirs = Channel.pair()
+        # Guards what is sent, so that a message stays whole.
+        self._sending = threading.Lock()
+        self._is_stopping = False
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [_interpreter(), "-c", _PROGRAM, f"dj_queue:{name}", *sys.path],
@@ -72,14 +76,27 @@ class Child:
         *place* is where the child notes in the journal that the job begins. None when the child died of it.
         Raises `NotStarted` when it died before the job began.
         """
-        with suppress(OSError):
+        with suppress(OSError), self._sending:
             self._channel.send({"job": job_message(job), "now": now.isoformat(), "place": place})
+        if self._is_stopping:
+            self.tell_stopping()
         answer = self._answer()
         if answer is None:
             raise NotStarted(self.how_it_ended())
         if "begins" in answer:
             answer = self._answer()
         return None if answer is None else outcome_of(answer, job)
+
+    def tell_stopping(self) -> None:
+        """Let the job in the child know that its worker is about to stop. Waits for nobody."""
+        self._is_stopping = True
+        # Who holds the lock tells it afterwards.
+        if self._sending.acquire(blocking=False):
+            try:
+                with suppress(OSError):
+                    self._channel.send_if_room({"stopping": True})
+            finally:
+                self._sending.release()
 
     def retire(self) -> None:
         """End a child that has nothing to do, at last by force."""

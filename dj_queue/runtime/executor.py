@@ -30,6 +30,10 @@ def _unnoted(_: ClaimedJob) -> Callable[[], object]:
     return _nothing
 
 
+def _never() -> bool:
+    return False
+
+
 def _no_leaks() -> list[str]:
     return []
 
@@ -44,13 +48,16 @@ class TaskRunner:
         clock: DatabaseClock,
         *,
         noting: Callable[[ClaimedJob], Callable[[], object]] = _unnoted,
+        is_stopping: Callable[[], bool] = _never,
         owns_connections: bool = True,
     ) -> None:
         """What *noting* makes of a job is called right before anything of the project's runs for it.
 
+        *is_stopping* is what a job asks that wants to know whether its worker is about to stop.
         Where the thread's connections are somebody else's, a test's for instance, they are left alone.
         """
         self.noting = noting
+        self.is_stopping = is_stopping
         self._prepare = connections.prepare_for_job if owns_connections else _nothing
         self._clean = connections.clean_after_job if owns_connections else _no_leaks
         self.config = config
@@ -59,7 +66,7 @@ class TaskRunner:
 
     def run(self, job: ClaimedJob) -> Outcome:
         """Run *job* in this thread, with the thread's database connections clean before and after."""
-        watch = Watch(self.config, self.worker_name, job)
+        watch = Watch(self.config, self.worker_name, job, self.is_stopping)
         try:
             return watch.end(self._run(job))
         except BaseException as error:  # noqa: BLE001 - while cleaning up; the thread must live on
@@ -71,7 +78,7 @@ class TaskRunner:
         Its synchronous parts, the ORM's above all, get a thread and connections of their own: with the
         one thread that asgiref shares by default, every query of every job would wait in one line.
         """
-        watch = Watch(self.config, self.worker_name, job)
+        watch = Watch(self.config, self.worker_name, job, self.is_stopping)
         attempt = Attempt(self, job)
         try:
             async with ThreadSensitiveContext() as context:

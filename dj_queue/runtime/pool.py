@@ -89,6 +89,9 @@ class ThreadPool:
             self._stopping = True
             self._work.notify_all()
 
+    def tell_stopping(self) -> None:
+        """Have jobs know that the worker is about to stop. Those in threads see for themselves."""
+
     def join(self, deadline: float) -> None:
         """Wait until the threads have ended, but not beyond *deadline* (monotonic)."""
         for thread in self._threads:

@@ -1,5 +1,7 @@
 """What goes with every attempt of a job, wherever it runs: the job is the current one, and is traced."""
 
+from collections.abc import Callable
+
 from dj_queue import current, tracing
 from dj_queue.config import BackendConfig
 from dj_queue.store.records import ClaimedJob, Outcome
@@ -13,10 +15,17 @@ class Watch(current.RunningJob):
 
     __slots__ = ("_token", "_trace")
 
-    def __init__(self, config: BackendConfig, worker_name: str, job: ClaimedJob) -> None:
+    def __init__(
+        self,
+        config: BackendConfig,
+        worker_name: str,
+        job: ClaimedJob,
+        is_stopping: Callable[[], bool],
+    ) -> None:
         self.backend = config.alias
         self.worker = worker_name
         self.job = job
+        self.is_stopping = is_stopping
         self._token = current.running.set(self)
         self._trace = tracing.attempt(config, worker_name, job)
 

@@ -70,7 +70,13 @@ class Worker(Actor):
         self._mark = DrainingMark(config, self._clock)
         self._finisher = Finisher()
         self._places = Places()
-        runner = TaskRunner(config, self.process_name, self._clock, noting=registration.noting)
+        runner = TaskRunner(
+            config,
+            self.process_name,
+            self._clock,
+            noting=registration.noting,
+            is_stopping=lambda: self._is_quiet or self.is_stopping,
+        )
         self._pool = self._make_pool(runner)
         self._loop = EventLoop(
             self.name,
@@ -158,6 +164,8 @@ class Worker(Actor):
         if claimer is None:
             return self.worker.polling_interval
         self._pool.start()
+        if self._is_quiet:
+            self._pool.tell_stopping()
         self._give_back_unknown(session, claimer)
         self._give_back_waiting(session)
         if self.should_look or self._finisher.has_slots:

@@ -77,6 +77,17 @@ def test_jobs_run_in_a_child_of_low_priority_that_stays(runtime):
     assert second["pid"] == first["pid"] != os.getpid()
 
 
+@pytest.mark.parametrize("how", ["stop", "quiesce"])
+def test_a_job_in_a_child_can_ask_whether_its_worker_is_about_to_stop(make_runtime, tmp_path, how):
+    runtime = make_runtime(workers=[PROCESS], shutdown_timeout=20)
+    job = process_tasks.until_stopping.enqueue(str(tmp_path / "pid"))
+    pid_in(tmp_path / "pid")
+
+    getattr(runtime, how)()
+
+    assert done(job) == [False, True]
+
+
 def test_children_are_started_when_there_are_jobs_for_them(make_runtime):
     seen = []
     unsubscribe = events.subscribe(events.ChildStarted, seen.append)

@@ -8,6 +8,7 @@ import pytest
 from django.tasks.base import TaskResultStatus
 
 from dj_queue import events
+from dj_queue.api import is_stopping
 from dj_queue.exceptions import ConfigurationError
 from dj_queue.models import ClaimedExecution, FailedExecution, Process, ReadyExecution
 from tests.site import runtime_tasks, tasks
@@ -68,6 +69,36 @@ def test_a_worker_that_claims_nothing_more_is_marked_though_nothing_runs(make_ru
 
     wait_until(lambda: "shutdown_state" in Process.objects.get(kind="Worker").metadata)
     assert Process.objects.get(kind="Worker").metadata["active_jobs"] == 0
+
+
+@pytest.mark.parametrize("how", ["stop", "quiesce"])
+@pytest.mark.parametrize(
+    "task", [runtime_tasks.until_stopping, runtime_tasks.async_until_stopping], ids=["def", "async"]
+)
+def test_a_job_can_ask_whether_its_worker_is_about_to_stop(make_runtime, finished, task, how):
+    runtime = make_runtime(workers=ONE_THREAD, shutdown_timeout=20)
+    job = task.enqueue("job")
+    wait_until(gate("job began").is_set)
+
+    getattr(runtime, how)()
+
+    finished(job)
+    job.refresh()
+    assert job.return_value == [False, True]
+
+
+def test_a_runtime_that_stops_says_nothing_to_jobs_of_others(make_runtime, finished):
+    stopping = make_runtime(workers=[{"threads": 1, "queues": "none"}])
+    make_runtime(workers=ONE_THREAD)
+    job = runtime_tasks.until_stopping.enqueue("job", seconds=0.2)
+    wait_until(gate("job began").is_set)
+
+    stopping.stop()
+
+    finished(job)
+    job.refresh()
+    assert job.return_value == [False, False]
+    assert is_stopping() is False
 
 
 def test_jobs_taken_ahead_are_ready_again_at_once(make_runtime, finished):

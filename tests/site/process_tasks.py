@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.tasks import task
 from django.tasks.signals import task_finished, task_started
 
-from dj_queue.api import executor, on_worker_lost
+from dj_queue.api import executor, is_stopping, on_worker_lost
 from dj_queue.config import backend_config
 
 _variable = contextvars.ContextVar("variable", default="unset")
@@ -39,6 +39,17 @@ def only_in_a_process():
 @executor("process")
 async def only_in_a_process_async():
     return os.getpid()
+
+
+@task
+def until_stopping(path, seconds=20):
+    """Whether the worker was about to stop at first, and then within *seconds*."""
+    at_first = is_stopping()
+    Path(path).write_text(str(os.getpid()))
+    deadline = time.monotonic() + seconds
+    while not is_stopping() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return [at_first, is_stopping()]
 
 
 @executor("thread")

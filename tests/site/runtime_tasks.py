@@ -11,6 +11,8 @@ from collections import defaultdict
 from django.db import connection, transaction
 from django.tasks import task
 
+from dj_queue.api import is_stopping
+
 _gates: dict[str, threading.Event] = defaultdict(threading.Event)
 _seen: list[object] = []
 _lock = threading.Lock()
@@ -49,6 +51,27 @@ def note(value):
 def wait_at(name, seconds=20):
     gate(f"{name} began").set()
     return gate(name).wait(seconds)
+
+
+@task
+def until_stopping(name, seconds=20):
+    """Whether the worker was about to stop at first, and then within *seconds*."""
+    at_first = is_stopping()
+    gate(f"{name} began").set()
+    deadline = time.monotonic() + seconds
+    while not is_stopping() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return [at_first, is_stopping()]
+
+
+@task
+async def async_until_stopping(name, seconds=20):
+    at_first = is_stopping()
+    gate(f"{name} began").set()
+    deadline = time.monotonic() + seconds
+    while not is_stopping() and time.monotonic() < deadline:
+        await asyncio.sleep(0.002)
+    return [at_first, is_stopping()]
 
 
 @task

@@ -30,7 +30,7 @@ carrier = {{"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef
 job = ClaimedJob(
     uuid.UUID(int=7), 1, "shop.tasks.send", "mail", 0, 0, {{}}, now, None, None, None, None, carrier
 )
-watch = Watch(backend_config("default"), "worker-1@here", job)
+watch = Watch(backend_config("default"), "worker-1@here", job, lambda: False)
 logging.getLogger("shop").warning("inside")
 {more}
 watch.end(Outcome(job, now, now))
