@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import connections, transaction
 from django.utils import timezone
@@ -98,15 +99,16 @@ def enqueue_one(
     kwargs: Mapping[str, Any],
     *,
     notes: Mapping[str, Any] | None = None,
+    job_id: UUID | None = None,
 ) -> Enqueued:
-    """As `enqueue_as`, for one call.
+    """As `enqueue_as`, for one call, with *job_id* for an id if there is one.
 
     Most enqueues are of one job, and what serves many would be half of their time in this process. One
     job may also go straight into a free place of this process.
     """
     plain_args, plain_kwargs, text = _arguments(config, args, kwargs, notes)
     path, queue, priority, executor, run_after = _kind(task)
-    job = NewJob(new_job_id(), path, queue, priority, executor, text, run_after)
+    job = NewJob(job_id or new_job_id(), path, queue, priority, executor, text, run_after)
     limit = declared(config, task)
     if limit is not None:
         job.limit, job.discards = limit.resolve(args, kwargs)

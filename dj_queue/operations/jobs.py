@@ -7,8 +7,11 @@ call takes part in the caller's transaction on the queue's database, where there
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from dj_queue.config import backend_config
+from dj_queue.exceptions import InvalidEnqueue
+from dj_queue.ids import read_job_id
 from dj_queue.models import (
     BlockedExecution,
     FailedExecution,
@@ -30,7 +33,7 @@ from dj_queue.operations.claiming import (
     prune_stale_processes,
 )
 from dj_queue.operations.discard import discard_batch
-from dj_queue.operations.enqueue import TaskCall, enqueue
+from dj_queue.operations.enqueue import TaskCall, enqueue, enqueue_one
 from dj_queue.states import DispatchOutcome
 from dj_queue.typing import AnyTask
 
@@ -68,10 +71,32 @@ def enqueue_job(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
+    job_id: UUID | str | None = None,
     backend_alias: str = "default",
 ) -> Job:
-    """Enqueue a call of *task*; its job. Like `task.enqueue`, without Django's signal."""
-    return enqueue_job_with_dispatch(task, args, kwargs, backend_alias=backend_alias)[0]
+    """Enqueue a call of *task*; its job. Like `task.enqueue`, without Django's signal.
+
+    *job_id* is the id that it is to have: a UUID of version 7, since jobs are kept and cleared in the order
+    of their ids. Raises `InvalidEnqueue` for any other, `IntegrityError` when there is a job with it.
+    """
+    if job_id is None:
+        return enqueue_job_with_dispatch(task, args, kwargs, backend_alias=backend_alias)[0]
+    config = backend_config(backend_alias)
+    enqueue_one(config, task, args, kwargs or {}, job_id=_time_ordered(job_id))
+    return Job.objects.using(config.options.database_alias).get(id=job_id)
+
+
+def _time_ordered(job_id: UUID | str) -> UUID:
+    try:
+        found = read_job_id(job_id)
+    except ValueError as error:
+        raise InvalidEnqueue(f"job_id: {error}") from error
+    if found.version != 7:
+        raise InvalidEnqueue(
+            f"job_id: expected a UUID of version 7, which begins with the time, found {found} of version "
+            f"{found.version}"
+        )
+    return found
 
 
 def enqueue_job_with_dispatch(

@@ -7,13 +7,14 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.tasks import TaskResultStatus
 from django.utils import timezone
 
 from dj_queue import api, events
 from dj_queue.config import BACKEND_PATH, backend_config
 from dj_queue.exceptions import EnqueueError, NotClaimed, ReturnValueError
+from dj_queue.ids import new_job_id
 from dj_queue.models import (
     ClaimedExecution,
     FailedExecution,
@@ -49,6 +50,21 @@ def test_jobs_are_enqueued_with_word_of_where_they_went():
     assert (outcome, waits) == ("ready", "scheduled")
     assert (job.status, later.status) == ("ready", "scheduled")
     assert jobs.enqueue_job(noop).ready
+
+
+def test_an_enqueue_may_choose_an_id_that_begins_with_the_time():
+    first, second = new_job_id(), new_job_id()
+
+    assert jobs.enqueue_job(add, (1, 2), job_id=first).id == first
+    assert jobs.enqueue_job(add, (1, 2), job_id=str(second)).id == second
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        jobs.enqueue_job(add, (1, 2), job_id=first)
+    with pytest.raises(EnqueueError, match=r"expected a UUID of version 7.*of version 4"):
+        jobs.enqueue_job(add, (1, 2), job_id=uuid4())
+    with pytest.raises(EnqueueError, match="job_id: expected a job or the id of one, found 'x'"):
+        jobs.enqueue_job(add, (1, 2), job_id="x")
+    assert Job.objects.count() == 2
 
 
 def test_bulk_keeps_the_order_and_costs_the_same(count_statements):
