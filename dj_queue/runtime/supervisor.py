@@ -103,15 +103,25 @@ class Supervisor:
         backend_alias: str = "default",
         cli_overrides: Mapping[str, Any] | None = None,
         tasks_settings: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
         workers: bool = True,
         dispatchers: bool = True,
         is_embedded: bool = False,
+        standalone: bool = True,
     ) -> Self:
-        """A supervisor for `TASKS[backend_alias]`."""
+        """A supervisor for `TASKS[backend_alias]`; *env* stands in for the environment.
+
+        One that is not *standalone* is embedded: `standalone=False` says the same as `is_embedded=True`.
+        """
         config = load_backend_config(
-            backend_alias, cli_overrides=cli_overrides, tasks_settings=tasks_settings
+            backend_alias, cli_overrides=cli_overrides, env=env, tasks_settings=tasks_settings
         )
-        return cls(config, workers=workers, dispatchers=dispatchers, is_embedded=is_embedded)
+        return cls(
+            config,
+            workers=workers,
+            dispatchers=dispatchers,
+            is_embedded=is_embedded or not standalone,
+        )
 
     @property
     def name(self) -> str:

@@ -7,9 +7,10 @@ import pytest
 
 from dj_queue import events, hooks
 from dj_queue.models import Job, Process
+from dj_queue.runtime.supervisor import Supervisor
 from tests.site import runtime_tasks, tasks
 from tests.site.runtime_tasks import gate
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +80,17 @@ def test_the_row_of_each_part_says_what_it_does(make_runtime):
     assert told["Scheduler"] >= {
         "dynamic_tasks_enabled", "polling_interval", "static_task_count", "cleanup_enabled",
     }  # fmt: skip
+
+
+def test_a_supervisor_may_be_given_an_environment_and_be_embedded():
+    supervisor = Supervisor.from_backend_config(env={"DJ_QUEUE_MODE": "fork"}, standalone=False)
+
+    supervisor.start()
+    assert supervisor.wait_until_ready(20 * PATIENCE)
+
+    told = Process.objects.get(kind="Supervisor").metadata
+    supervisor.stop()
+    assert (told["mode"], told["standalone"]) == ("fork", False)
 
 
 def test_errors_of_the_runtime_reach_the_handler(make_runtime, failures):
