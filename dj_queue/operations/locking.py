@@ -18,9 +18,20 @@ def in_transaction[T](database: str, work: Callable[[], T]) -> T:
         with transaction.atomic(using=database):
             return work()
 
+    return retried(once) if _is_ours(database) else once()
+
+
+def in_one_statement[T](database: str, work: Callable[[], T]) -> T:
+    """What *work* returns, which is a single statement and needs no BEGIN: begun again after a deadlock.
+
+    Where one transaction writes at a time, nobody waits for Python between BEGIN and COMMIT.
+    """
+    return retried(work) if _is_ours(database) else work()
+
+
+def _is_ours(database: str) -> bool:
     connection = connections[database]
-    is_ours = not connection.in_atomic_block and connection.get_autocommit()
-    return retried(once) if is_ours else once()
+    return not connection.in_atomic_block and connection.get_autocommit()
 
 
 def locked[M: Model](rows: QuerySet[M], *, limit: int | None = None) -> list[M]:

@@ -34,18 +34,30 @@ class Pace:
 
     Nobody else wants rows that are cleared, so a batch may take a while, and a third of the time is rest.
     But where one transaction writes at a time, each job that is enqueued, begins or ends meanwhile waits
-    for the batch, and looks only now and then whether it is its turn: there a batch holds the database
-    for some milliseconds, and twice as long as it took passes before the next.
+    for the batch, and looks only now and then whether it is its turn. There the next batch is half as large
+    after one of more than `_BUSY_SECONDS`, and twice as large after one of less than half of that: a
+    payload has a hundred bytes or a megabyte. The database runs in this thread there, so it is the thread's
+    time that counts, without waits for others, or batches would be small just when much is done.
     """
 
     _LONGEST_REST_SECONDS = 0.05
+    _SMALLEST = 100
+    _BUSY_SECONDS = 0.02
 
     def __init__(self, *, has_one_writer: bool) -> None:
-        self.size, self._rests = (200, 2.0) if has_one_writer else (BATCH, 0.5)
+        self._has_one_writer = has_one_writer
+        self.clock = time.thread_time if has_one_writer else time.monotonic
+        self.size = BATCH // 2 if has_one_writer else BATCH
 
     def rest(self, seconds: float) -> float:
-        """How long to rest after a batch that took *seconds*."""
-        return min(self._LONGEST_REST_SECONDS, seconds * self._rests)
+        """How long to rest after a batch that took *seconds* of `clock`; the next may have another size."""
+        if not self._has_one_writer:
+            return min(self._LONGEST_REST_SECONDS, seconds / 2)
+        if seconds > self._BUSY_SECONDS:
+            self.size = max(self._SMALLEST, self.size // 2)
+        elif seconds < self._BUSY_SECONDS / 2:
+            self.size = min(BATCH, self.size * 2)
+        return min(self._LONGEST_REST_SECONDS, seconds * 2)
 
 
 class Retention:
@@ -87,9 +99,9 @@ class Retention:
         with kept_open(database), store_for(database).in_no_hurry():
             for kind in self._kinds:
                 while kind.is_due and time.monotonic() < deadline:
-                    began = time.monotonic()
+                    began = self._pace.clock()
                     self._count(kind.name, kind.clear_batch(self._pace.size))
-                    time.sleep(self._pace.rest(time.monotonic() - began))
+                    time.sleep(self._pace.rest(self._pace.clock() - began))
         is_done = not any(kind.is_due for kind in self._kinds)
         self._tell(is_done=is_done)
         if not is_done:

@@ -361,14 +361,61 @@ def test_time_in_which_jobs_were_deleted_does_not_put_off_the_next_round(make, c
     assert (walk._round_seconds > 0.0) is counts
 
 
-def test_where_one_transaction_writes_at_a_time_batches_are_small_and_far_between():
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_stretch_of_jobs_that_are_all_due_goes_without_a_list_of_ids(recorded, count_statements):
+    """However many there are; and by one upper bound, of two SQLite would search by the wrong one."""
+    ids = make_finished(300)
+    if recorded:
+        RecurringExecution.objects.create(job_id=ids[0], task_key="k", run_at=timezone.now())
+    walk = FinishedWalk(backend_config("default"), 3600)
+
+    with count_statements() as statements:
+        assert walk.clear_batch(200) == 200
+
+    about_rows = [each["sql"] for each in statements if "dj_queue_" in each["sql"]]
+    assert len(about_rows) == (5 if recorded else 4)
+    delete = about_rows[-1]
+    assert delete.startswith("DELETE")
+    assert " IN (" not in delete
+    column = connection.ops.quote_name("id")
+    bounds = delete.partition("EXISTS")[0]
+    assert bounds.count(f"{column} <") == 1
+    assert Job.objects.count() == 100
+    assert not RecurringExecution.objects.filter(job_id__isnull=False).exists()
+
+
+def test_a_stretch_with_jobs_that_stay_loses_only_those_that_are_due(use_tasks):
+    use_tasks(default={}, other={})
+    make_finished(3)
+    stay = make_old(2) + make_finished(2, backend="other", ago=3 * DAY)
+    kept = make_finished(1, ago=timedelta(hours=1))
+    walk = FinishedWalk(backend_config("default"), 86_400)
+
+    assert walk.clear_batch(100) == 3
+
+    assert {job.pk for job in Job.objects.all()} == {*stay, *kept}
+
+
+def test_where_one_transaction_writes_at_a_time_batches_are_short_and_far_between():
     shared, alone = Pace(has_one_writer=False), Pace(has_one_writer=True)
 
-    assert alone.size < shared.size / 2
+    assert (alone.size, shared.size) == (BATCH // 2, BATCH)
     assert alone.rest(0.01) >= 2 * 0.01 > shared.rest(0.01)
-    assert Retention(backend_config("default"))._pace.size == (
-        alone.size if connection.vendor == "sqlite" else shared.size
-    )
+    clock = Retention(backend_config("default"))._pace.clock
+    assert clock is (alone.clock if connection.vendor == "sqlite" else shared.clock)
+
+
+def test_there_a_batch_that_took_long_is_followed_by_a_smaller_one():
+    pace = Pace(has_one_writer=True)
+
+    pace.rest(0.03)
+    assert pace.size == BATCH // 4
+    for _ in range(9):
+        pace.rest(0.03)
+    assert pace.size == 100
+    for _ in range(9):
+        pace.rest(0.001)
+    assert pace.size == BATCH
 
 
 def test_a_runtime_clears_jobs_that_it_has_run():
