@@ -1,5 +1,6 @@
-"""The mark in a worker's row from which on it claims nothing more and lets its jobs end."""
+"""How a worker stops: the mark in its row, and the time that it keeps for its last words."""
 
+import time
 from typing import Any
 
 from dj_queue.config import BackendConfig
@@ -7,9 +8,23 @@ from dj_queue.runtime.clock import DatabaseClock
 from dj_queue.runtime.registration import with_version
 from dj_queue.store import Session
 
+# How much of the time to stop is kept for writing about jobs that did not end in time, and how much more
+# for each of them; never more than half of what is left.
+_LAST_WORDS_SECONDS = 0.25
+_LAST_WORDS_SECONDS_PER_JOB = 0.001
+
+
+def begin_of_last_words(deadline: float, running: int) -> float:
+    """From when on a worker that stops by *deadline* (monotonic) writes about its *running* jobs."""
+    needed = _LAST_WORDS_SECONDS + _LAST_WORDS_SECONDS_PER_JOB * running
+    return deadline - min(needed, max(0.0, deadline - time.monotonic()) / 2)
+
 
 class DrainingMark:
-    """Written once in the life of a worker. For people, and for deployments that wait for jobs to end."""
+    """In the row of a worker that claims nothing more and lets its jobs end; written once in its life.
+
+    For people, and for deployments that wait for jobs to end.
+    """
 
     def __init__(self, config: BackendConfig, clock: DatabaseClock) -> None:
         self._config = config

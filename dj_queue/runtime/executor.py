@@ -12,7 +12,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
 from dj_queue import events
 from dj_queue.config import BackendConfig
-from dj_queue.exceptions import TransactionLeaked
+from dj_queue.exceptions import TaskNotImportable, TransactionLeaked
 from dj_queue.reads.tasks import import_task
 from dj_queue.runtime import connections
 from dj_queue.runtime.attempt import Attempt
@@ -148,6 +148,18 @@ class TaskRunner:
 def is_async(task_path: str) -> bool:
     """Whether the task at *task_path* is an `async def` now, whatever it was when it was enqueued."""
     return iscoroutinefunction(import_task(task_path).func)
+
+
+@cache
+def runs_on_loop(task_path: str) -> bool:
+    """`is_async`, and False for a task that cannot be imported: it fails in a thread, with the error.
+
+    Remembered for failures too: a module that fails slowly must not hold up the worker each time.
+    """
+    try:
+        return is_async(task_path)
+    except TaskNotImportable:
+        return False
 
 
 async def _clean_after_async_job(context: ThreadSensitiveContext) -> list[str]:

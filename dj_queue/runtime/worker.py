@@ -11,7 +11,6 @@ or (its claim was taken away) nothing. `_owned` holds the jobs of which none is 
 import sys
 import time
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -19,14 +18,14 @@ from django.db import Error
 
 from dj_queue import events
 from dj_queue.config import BackendConfig, WorkerConfig
-from dj_queue.exceptions import ProcessExitError, TaskNotImportable, exception_path
+from dj_queue.exceptions import ProcessExitError, exception_path
 from dj_queue.operations import limits
 from dj_queue.runtime.child_pool import ChildPool
 from dj_queue.runtime.clock import DatabaseClock
 from dj_queue.runtime.demand import Demand
-from dj_queue.runtime.draining import DrainingMark
+from dj_queue.runtime.draining import DrainingMark, begin_of_last_words
 from dj_queue.runtime.eventloop import EventLoop
-from dj_queue.runtime.executor import TaskRunner, is_async
+from dj_queue.runtime.executor import TaskRunner, runs_on_loop
 from dj_queue.runtime.finisher import NOTHING, Finisher
 from dj_queue.runtime.loop import Actor
 from dj_queue.runtime.losses import try_again
@@ -38,11 +37,6 @@ from dj_queue.runtime.sizing import HOARD_SECONDS
 from dj_queue.states import LANES, Executor
 from dj_queue.store import Session, Topic, store_for
 from dj_queue.store.records import ClaimedJob, Claimer, Exchange, JobError, Outcome, Room
-
-# How much of the time to stop is kept for writing about jobs that did not end in time, and how much more
-# for each of them; never more than half of what is left.
-_LAST_WORDS_SECONDS = 0.25
-_LAST_WORDS_SECONDS_PER_JOB = 0.001
 
 
 class Worker(Actor):
@@ -195,7 +189,7 @@ class Worker(Actor):
         if claimer is None:
             return
         # Jobs on their way here come in before the rest goes back.
-        last_words = self._begin_of_last_words(deadline)
+        last_words = begin_of_last_words(deadline, self.running)
         self._places.wait_until_empty(last_words)
         self._is_closed = True
         waiting = [*self._pool.jobs.take_back(), *self._loop.jobs.take_back()]
@@ -292,7 +286,7 @@ class Worker(Actor):
             self._loop.add(for_loop, asked_at)
 
     def _is_for_loop(self, job: ClaimedJob) -> bool:
-        return bool(self._lanes.loop) and _runs_on_loop(job.task_path)
+        return bool(self._lanes.loop) and runs_on_loop(job.task_path)
 
     def _is_tried_again(self, lost: Outcome) -> bool:
         """Requeue a job whose child died, if it may be. In a thread of the pool."""
@@ -356,10 +350,6 @@ class Worker(Actor):
             return min(seconds, HOARD_SECONDS)
         return seconds
 
-    def _begin_of_last_words(self, deadline: float) -> float:
-        needed = _LAST_WORDS_SECONDS + _LAST_WORDS_SECONDS_PER_JOB * self.running
-        return deadline - min(needed, max(0.0, deadline - time.monotonic()) / 2)
-
     def _drain(self, session: Session, claimer: Claimer, deadline: float) -> None:
         """Write outcomes as jobs end, until none runs or it is time."""
         while True:
@@ -377,7 +367,9 @@ class Worker(Actor):
                 events.emit(events.OutcomesDelayed(self.config.alias, len(self._finisher), error))
                 is_idle = False
             # Who stops a second time may have less patience.
-            left = min(deadline, self._begin_of_last_words(self.deadline)) - time.monotonic()
+            left = (
+                min(deadline, begin_of_last_words(self.deadline, self.running)) - time.monotonic()
+            )
             if is_idle or left <= 0:
                 return
             self.wake.wait(min(left, 0.1))
@@ -403,12 +395,3 @@ class Worker(Actor):
             self._finisher.add(Outcome(job, now, now, error=error))
         while len(self._finisher):
             self._finisher.exchange(session, claimer, NOTHING)
-
-
-@cache
-def _runs_on_loop(task_path: str) -> bool:
-    """Remembered for failures too: a module that fails slowly must not hold up the worker each time."""
-    try:
-        return is_async(task_path)
-    except TaskNotImportable:
-        return False  # The pool tries again, and the job fails there with the error.

@@ -207,9 +207,8 @@ class MySQLSession(Session):
         return self._transaction(release)
 
     def claims_of(self, process_id: int) -> list[Claim]:
-        with self._connected() as cursor:
-            cursor.execute(sql.CLAIMS_OF, (process_id,))
-            return [Claim(UUID(hex=row[0]), row[1]) for row in cursor.fetchall()]
+        rows = self.execute(sql.CLAIMS_OF, (process_id,))
+        return [Claim(UUID(hex=row[0]), row[1]) for row in rows]
 
     def promote_due(self, limit: int) -> Promotion:
         with self._connected() as cursor:
@@ -277,8 +276,7 @@ class MySQLSession(Session):
         return self._transaction(beat)
 
     def describe(self, process_id: int, metadata: dict[str, Any]) -> None:
-        parameters = (json.dumps(metadata), process_id)
-        self._transaction(lambda cursor: cursor.execute(sql.DESCRIBE, parameters))
+        self.execute_update(sql.DESCRIBE, (json.dumps(metadata), process_id))
 
     def deregister(self, process_ids: Sequence[int]) -> None:
         if not process_ids:
