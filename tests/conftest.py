@@ -4,12 +4,19 @@ No test runs inside a transaction that is rolled back: workers, other connection
 must see what a test writes.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from django.apps import apps
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
+
+
+def pytest_configure() -> None:
+    # A shell has what it runs in the background ignore ^C, and every process that is started here would, too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items) -> None:

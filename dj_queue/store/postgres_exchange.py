@@ -189,9 +189,10 @@ def _claim(selection: QueueSelection, lanes: Lanes, locking: LiteralString) -> L
         names = _NAMES.format(only_if="AND EXISTS (SELECT FROM paused)")
         parts = [_FROM_ALL, _FROM_NAMES.format(n=1, names="name", less="", locking="{locking}")]
     else:
-        needs_names = any(each.kind is not SelectorKind.EXACT for each in selection.selectors)
+        choices = _choices(selection)
+        needs_names = any(each.kind is not SelectorKind.EXACT for each in choices)
         names = _NAMES.format(only_if="") if needs_names else ""
-        parts = [_from_selector(n, selection.selectors) for n in range(len(selection.selectors))]
+        parts = [_from_selector(n, choices) for n in range(len(choices))]
     union = " UNION ALL ".join(f"SELECT * FROM taken_{_number(part)}" for part in parts)
     members = ", ".join(
         f"({number}, {int(executor)})"
@@ -201,6 +202,16 @@ def _claim(selection: QueueSelection, lanes: Lanes, locking: LiteralString) -> L
     head = _CLAIM_HEAD.format(members=members)
     text = head + names + "".join(parts).replace("{locking}", locking)
     return text + _CLAIM_TAIL.format(union=union)
+
+
+def _choices(selection: QueueSelection) -> list[Selector]:
+    """The selectors of *selection* without names that one before them serves: no row is taken twice."""
+    return [
+        each
+        for n, each in enumerate(selection.selectors)
+        if each.kind is not SelectorKind.EXACT
+        or not any(earlier.matches(each.text) for earlier in selection.selectors[:n])
+    ]
 
 
 def _number(part: LiteralString) -> LiteralString:
@@ -234,9 +245,10 @@ def _served(n: int, selectors: Sequence[Selector]) -> LiteralString:
 
 def _names_parameters(selection: QueueSelection) -> list[object]:
     parameters: list[object] = []
-    for n, selector in enumerate(selection.selectors):
+    choices = _choices(selection)
+    for n, selector in enumerate(choices):
         if selector.kind is not SelectorKind.ALL:
             parameters.append(selector.text)
         if selector.kind is not SelectorKind.EXACT:
-            parameters += [earlier.text for earlier in selection.selectors[:n]]
+            parameters += [earlier.text for earlier in choices[:n]]
     return parameters
