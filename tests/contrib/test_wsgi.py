@@ -5,6 +5,8 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 from urllib.error import URLError
 
@@ -23,7 +25,7 @@ from tests.contrib.losing import (
 )
 from tests.contrib.servers import free_port, serving
 from tests.site import tasks
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -139,9 +141,7 @@ def test_runserver_has_one_runtime_and_a_reload_replaces_it_at_once(tmp_path):
         long = server.enqueue(SLEEP, 30)
         wait_until(lambda: ClaimedExecution.objects.filter(job_id__in=long).exists())
 
-        # Later than what the reloader has seen, whatever the file system's resolution.
-        os.utime(settings, (time.time() + 10, time.time() + 10))
-        (new,) = wait_until(lambda: serving_processes() - {old}, seconds=20)
+        (new,) = wait_until(partial(replaced, old, Touching(settings)), seconds=20)
         wait_until(lambda: serving_processes() == {new})
         # Its runtime starts a little before it listens.
         (job,) = finished(wait_until(lambda: enqueued(server), seconds=20), seconds=30)
@@ -155,6 +155,28 @@ def test_runserver_has_one_runtime_and_a_reload_replaces_it_at_once(tmp_path):
         os.killpg(server.process.pid, signal.SIGINT)
         server.wait()
         wait_until(lambda: not is_alive(new))
+
+
+class Touching:
+    """Changes a file, and again some seconds later: the first time, the reloader may not have looked yet."""
+
+    def __init__(self, path):
+        self._path = path
+        self._again_at = 0.0
+        self._times = count(1)
+
+    def __call__(self):
+        if time.monotonic() >= self._again_at:
+            self._again_at = time.monotonic() + 5 * PATIENCE
+            # Later than what the reloader has seen, whatever the file system's resolution.
+            later = time.time() + 10 * next(self._times)
+            os.utime(self._path, (later, later))
+
+
+def replaced(old, touch):
+    """The processes that serve in the place of *old*, after a change of a file."""
+    touch()
+    return serving_processes() - {old}
 
 
 def enqueued(server):
