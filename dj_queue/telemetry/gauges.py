@@ -59,8 +59,9 @@ def listen() -> None:
 
 def _gained(event: events.LeadershipGained) -> None:
     if event.role == _ROLE:
-        _leads.add(event.backend)
+        # In this order: who is known to lead can be asked.
         _offer()
+        _leads.add(event.backend)
 
 
 def _lost(event: events.LeadershipLost) -> None:
