@@ -5,9 +5,11 @@ statements of others are none of a queue's business.
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connections
+from django.utils import timezone
 
 from dj_queue.reads.tables import postgres_tables
 
@@ -17,8 +19,14 @@ OLD_TRANSACTION = timedelta(minutes=5)
 MANY_DEAD_ROWS = 100_000
 """From so many dead rows on a table is bloated, if they are a third of its rows as well.
 
-Autovacuum comes once a minute, so fewer may be there on a busy day without anything being wrong; and by its
-default it comes when they are a sixth.
+By its default autovacuum comes when they are a sixth.
+"""
+
+LONG_WITHOUT_VACUUM = timedelta(minutes=10)
+"""So long a table of dead rows may wait for a vacuum.
+
+Autovacuum looks once a minute, and by then a busy queue has left some hundred thousand behind without
+anything being wrong.
 """
 
 _MUCH_OF_THE_TABLE = 1 / 3
@@ -60,21 +68,26 @@ def vacuum_problems(
     old: timedelta = OLD_TRANSACTION,
     transactions_behind: int = _TRANSACTIONS_BEHIND,
     many_dead_rows: int = MANY_DEAD_ROWS,
+    without_vacuum: timedelta = LONG_WITHOUT_VACUUM,
 ) -> Iterator[str]:
     """Tables of dj_queue with too many dead rows, and what keeps those from being removed, a line each.
 
-    Transactions count from the age *old* on, replication slots when they are *transactions_behind*. Other
-    databases than PostgreSQL have nothing of the kind: there it asks and tells nothing.
+    Transactions count from the age *old* on, replication slots when they are *transactions_behind*, tables
+    when they have *many_dead_rows* and have been *without_vacuum* for so long. Databases other than
+    PostgreSQL have nothing of the kind: there it asks and tells nothing.
     """
     tables = postgres_tables(database)
     if tables is None:
         return
+    long_ago = timezone.now() - without_vacuum
     for table in tables:
-        dead, share = table["dead_tuples"], table["dead_tuple_ratio"]
-        if dead >= many_dead_rows and share >= _MUCH_OF_THE_TABLE:
+        dead, share, vacuumed = table["dead_tuples"], table["dead_tuple_ratio"], _vacuumed(table)
+        overdue = vacuumed is None or vacuumed <= long_ago
+        if dead >= many_dead_rows and share >= _MUCH_OF_THE_TABLE and overdue:
+            last = "never" if vacuumed is None else f"at {vacuumed:%F %T %Z}"
             yield (
                 f"table {table['table_name']} is bloated: {dead} dead rows, {share:.0%} of all; "
-                f"the last autovacuum was {table['last_autovacuum'] or 'never'}"
+                f"it was last vacuumed {last}"
             )
     with connections[database].cursor() as cursor:
         cursor.execute(_SESSIONS, [old.total_seconds()])
@@ -95,3 +108,9 @@ def vacuum_problems(
                 f"replication slot {name} is {behind} transactions behind and keeps dead rows from being "
                 "removed"
             )
+
+
+def _vacuumed(table: dict[str, Any]) -> datetime | None:
+    """When it was last, by autovacuum or by somebody."""
+    said = (table["last_vacuum"], table["last_autovacuum"])
+    return max((datetime.fromisoformat(moment) for moment in said if moment), default=None)

@@ -5,6 +5,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
@@ -19,6 +20,7 @@ from dj_queue.models import (
     ReadyExecution,
     Semaphore,
 )
+from dj_queue.reads.tables import postgres_tables
 from dj_queue.store import store_for
 from dj_queue.store.records import ProcessRecord
 from tests.runtime.conftest import failures, make_runtime  # noqa: F401 - fixtures for this file too
@@ -41,6 +43,14 @@ def problem(*arguments):
 
 def fall_silent(rows, seconds=301):
     rows.update(last_heartbeat_at=F("last_heartbeat_at") - timedelta(seconds=seconds))
+
+
+@pytest.fixture(autouse=True)
+def _vacuumed():
+    """Tests before this one may have left more dead rows than autovacuum has had time for."""
+    for table in postgres_tables("default") or ():
+        with connection.cursor() as cursor:
+            cursor.execute(f"VACUUM {table['table_name']}")
 
 
 @pytest.fixture

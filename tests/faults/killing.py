@@ -102,10 +102,15 @@ class Killer:
         )
         assert books.wrong == {}
         assert self.interrupted
-        assert self.interrupted <= books.failed <= self.noted
-        assert set(FailedExecution.objects.values_list("exception_class", flat=True)) == {
-            "dj_queue.exceptions.ProcessExitError"
+        failures = {
+            row.job.payload["args"][1]: (row.exception_class, row.message)
+            for row in FailedExecution.objects.select_related("job")
         }
+        ended = "dj_queue.exceptions.ProcessExitError"
+        assert {why for why in failures.values() if why[0] != ended} == set()
+        assert self.interrupted <= failures.keys()
+        unnoted = failures.keys() - self.noted
+        assert {number: failures[number] for number in unnoted} == {}
         assert not Process.objects.exists()
 
     def _noted(self, pid: int) -> set[int]:

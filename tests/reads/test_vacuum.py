@@ -58,27 +58,39 @@ def test_an_old_transaction_that_keeps_dead_rows_is_told(begin, holds):
         assert told_of(pid, old=timedelta(0)) == []
 
 
-@only_on_postgresql
-def test_a_table_of_dead_rows_is_bloated():
-    now = timezone.now()
+def leave_dead_rows():
     Semaphore.objects.bulk_create(
-        Semaphore(key=str(number), value=1, limit=1, expires_at=now) for number in range(200)
+        Semaphore(key=str(number), value=1, limit=1, expires_at=timezone.now())
+        for number in range(200)
     )
     Semaphore.objects.all().delete()
-
-    def bloated(many):
-        return [
-            line
-            for line in vacuum_problems("default", many_dead_rows=many)
-            if line.startswith("table dj_queue_semaphores is bloated: ")
-        ]
-
     # A session tells the statistics of its tables about once a second.
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
-    wait_until(lambda: bloated(200))
 
+
+def bloated(many, without_vacuum=timedelta(0)):
+    told = vacuum_problems("default", many_dead_rows=many, without_vacuum=without_vacuum)
+    return [line for line in told if line.startswith("table dj_queue_semaphores is bloated: ")]
+
+
+@only_on_postgresql
+def test_a_table_of_dead_rows_is_bloated():
+    leave_dead_rows()
+
+    wait_until(lambda: bloated(200))
     assert bloated(1_000_000) == []
+
+
+@only_on_postgresql
+def test_a_table_is_not_bloated_before_a_vacuum_has_had_time_to_come():
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM dj_queue_semaphores")
+    leave_dead_rows()
+
+    [line] = wait_until(lambda: bloated(200))
+    assert "100% of all; it was last vacuumed at " in line
+    assert bloated(200, timedelta(minutes=5)) == []
 
 
 @only_on_postgresql
