@@ -82,8 +82,13 @@ class Finisher:
         return outcomes, answer
 
     def _collect(self) -> list[Outcome]:
-        room = MAX_PER_WRITE - len(self._unwritten)
-        for _ in range(min(room, len(self._ended))):
+        together = {outcome.job.id.int for outcome in self._unwritten}
+        while self._ended and len(together) < MAX_PER_WRITE:
+            job = self._ended[0].job.id.int
+            if job in together:
+                # Taken away from this process and claimed by it again, it ended twice; one of both counts.
+                break
+            together.add(job)
             self._unwritten.append(self._ended.popleft())
         return self._unwritten
 

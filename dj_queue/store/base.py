@@ -67,7 +67,7 @@ class Session(ABC):
 
     @abstractmethod
     def exchange(self, claimer: Claimer, outcomes: Sequence[Outcome], room: Room) -> Exchange:
-        """Record *outcomes*, and claim as many ready jobs as there is *room*, in one transaction.
+        """Record *outcomes*, of which no job comes twice, and claim for *room*, in one transaction.
 
         Claimed jobs count as started: what is claimed here is handed to an executor at once. An outcome
         whose claim was taken away changes nothing and is named in the answer.

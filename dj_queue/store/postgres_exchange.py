@@ -79,14 +79,17 @@ def claim_parameters(claimer: Claimer, room: Room, token: int) -> list[object]:
 
 
 def finish_parameters(claimer: Claimer, outcomes: Sequence[Outcome]) -> list[object]:
-    """Parameters of the finishing part of `exchange`, and of `FAIL`."""
-    jobs = [outcome.job for outcome in outcomes]
+    """Parameters of the finishing part of `exchange`, and of `FAIL`, of which no job comes twice."""
+    # As the server orders ids, which it looks for by bisection.
+    ordered = sorted(outcomes, key=lambda outcome: outcome.job.id.int)
+    jobs = [outcome.job for outcome in ordered]
+    results = [_result_or_error(outcome) for outcome in ordered]
     return [
         arrays.ids([job.id for job in jobs]),
         arrays.numbers([job.token for job in jobs]),
-        arrays.microseconds([outcome.started_at for outcome in outcomes]),
-        arrays.microseconds([outcome.finished_at for outcome in outcomes]),
-        arrays.json_texts([_result_or_error(outcome) for outcome in outcomes]),
+        arrays.microseconds([outcome.started_at for outcome in ordered]),
+        arrays.microseconds([outcome.finished_at for outcome in ordered]),
+        arrays.json_texts(results) if any(results) else None,
         claimer.worker_name,
     ]
 

@@ -135,7 +135,8 @@ class PostgresSession(Session):
         return cast("Sequence[Any]", rows[0][0])
 
     def release(self, claims: Sequence[Claim]) -> int:
-        ids, tokens = [claim.id for claim in claims], [claim.token for claim in claims]
+        ordered = sorted(claims, key=lambda claim: claim.id.int)
+        ids, tokens = [claim.id for claim in ordered], [claim.token for claim in ordered]
         announcement = Announcements.text(self._backend_alias, ())
         return int(self._rows(sql.RELEASE, (ids, tokens, announcement))[0][0])
 

@@ -1,5 +1,7 @@
 """The slots of concurrency keys on PostgreSQL: each step is one statement, lists travel as arrays.
 
+Nothing is joined to a large table: see `FINISH` in `postgres_sql`. Arrays are in the order of their ids.
+
 What is counted is counted by a statement that begins after the semaphores were locked, so it sees what was
 committed while that waited.
 """
@@ -77,11 +79,11 @@ _NEXT_WAITERS: LiteralString = f"""
 # A slot that leaked earlier, and was found again by its own job, is that job's.
 _START: LiteralString = """
     WITH chosen AS MATERIALIZED (
-        SELECT id, period, place FROM unnest(%s::bigint[], %s::integer[])
-            WITH ORDINALITY AS chosen (id, period, place)
+        SELECT %s::bigint[] AS ids, %s::integer[] AS places, %s::integer[] AS periods
     ), removed AS (
-        DELETE FROM dj_queue_blocked_executions blocked USING chosen WHERE blocked.id = chosen.id
-        RETURNING blocked.*, chosen.period, chosen.place
+        DELETE FROM dj_queue_blocked_executions WHERE id = ANY((SELECT ids FROM chosen)::bigint[])
+        RETURNING *, (SELECT places FROM chosen)[width_bucket(id, (SELECT ids FROM chosen))] AS place,
+            (SELECT periods FROM chosen)[width_bucket(id, (SELECT ids FROM chosen))] AS period
     ), ready AS (
         INSERT INTO dj_queue_ready_executions
             (job_id, backend_alias, queue_name, priority, executor, created_at)
@@ -101,16 +103,17 @@ _DISCARD: LiteralString = """
     WITH removed AS (
         DELETE FROM dj_queue_blocked_executions WHERE id = ANY(%s::bigint[]) RETURNING job_id
     ), finished AS (
-        UPDATE dj_queue_jobs job SET finished_at = clock_timestamp(), updated_at = clock_timestamp()
-        FROM removed WHERE job.id = removed.job_id
+        UPDATE dj_queue_jobs SET finished_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE id = ANY(ARRAY(SELECT job_id FROM removed))
     )
     SELECT count(*) FROM removed
 """
 
 _NOTE_VALUES: LiteralString = """
-    UPDATE dj_queue_semaphores semaphore SET value = given.value
-    FROM unnest(%s::bigint[], %s::integer[]) AS given (id, value)
-    WHERE semaphore.id = given.id RETURNING semaphore.id
+    WITH given AS MATERIALIZED (SELECT %s::bigint[] AS ids, %s::integer[] AS numbers)
+    UPDATE dj_queue_semaphores
+    SET value = (SELECT numbers FROM given)[width_bucket(id, (SELECT ids FROM given))]
+    WHERE id = ANY((SELECT ids FROM given)::bigint[]) RETURNING id
 """
 
 _REMOVE_ENDED: LiteralString = """
@@ -148,7 +151,7 @@ _WAITING: LiteralString = f"""
         WHERE blocked.concurrency_key = waiting.key
         ORDER BY waits, priority DESC, id LIMIT 1
     ) first
-    JOIN dj_queue_jobs job ON job.id = first.job_id
+    CROSS JOIN LATERAL (SELECT * FROM dj_queue_jobs WHERE id = first.job_id LIMIT 1) job
     LEFT JOIN dj_queue_semaphores semaphore ON semaphore.key = waiting.key
     ORDER BY waiting.key
 """
@@ -219,14 +222,15 @@ class PostgresSlots(Slots):
         return [Waiter(*row) for row in rows]
 
     def start(self, waiters: Sequence[Waiter], periods: Mapping[str, int | None]) -> None:
-        ids = [waiter.id for waiter in waiters]
-        self._run(_START, (ids, [periods[waiter.key] for waiter in waiters]))
+        rows = sorted((each.id, n, periods[each.key]) for n, each in enumerate(waiters))
+        self._run(_START, tuple(map(list, zip(*rows, strict=True))))
 
     def discard(self, waiters: Sequence[Waiter]) -> None:
         self._run(_DISCARD, ([waiter.id for waiter in waiters],))
 
     def note_values(self, values: Mapping[int, int]) -> None:
-        self._run(_NOTE_VALUES, (list(values), list(values.values())))
+        ids = sorted(values)
+        self._run(_NOTE_VALUES, (ids, [values[each] for each in ids]))
 
     def remove_ended(self, keys: Sequence[str]) -> None:
         self._run(_REMOVE_ENDED, (list(keys),))

@@ -1,7 +1,10 @@
 """Outcomes on their way to the database, with a real one that refuses some."""
 
+from dataclasses import replace
+
 import pytest
 
+from dj_queue.ids import new_token
 from dj_queue.runtime.finisher import Finisher
 from dj_queue.states import Executor
 from dj_queue.store.records import Room
@@ -71,3 +74,20 @@ def test_it_knows_whose_outcomes_wait(finisher, refused):
     finisher.add(refused)
 
     assert finisher.job_ids() == {refused.job.id}
+
+
+def test_a_job_that_ended_twice_is_not_written_twice_at_once(finisher, store, session, claimer):  # noqa: F811
+    insert(store, new_job(), new_job())
+    job, other = claim(session, claimer)
+    taken_away = succeeded(replace(job, token=new_token()), "taken away")
+    for outcome in (taken_away, succeeded(other), succeeded(job, "ours")):
+        finisher.add(outcome)
+
+    first, answer = finisher.exchange(session, claimer, Room(0, 0))
+    second, other_answer = finisher.exchange(session, claimer, Room(0, 0))
+
+    assert [each.job for each in first] == [taken_away.job, other]
+    assert list(answer.rejected) == [job.id]
+    assert [each.job for each in second] == [job]
+    assert list(other_answer.rejected) == []
+    assert stored(job).return_value == "ours"

@@ -1,4 +1,4 @@
-"""A claim reads no more rows than it needs, however long the backlog: seen in the plan that ran."""
+"""A statement reads no more rows than it needs, whatever the planner believes: seen in the plan that ran."""
 
 from itertools import count
 
@@ -8,13 +8,15 @@ from django.db import connection
 from dj_queue.ids import new_token
 from dj_queue.models import Pause
 from dj_queue.selectors import parse_selectors
-from dj_queue.store import postgres_exchange
+from dj_queue.store import postgres_arrays, postgres_exchange, postgres_sql
 from dj_queue.store.records import Room
-from tests.store.building import claim
+from tests.store.building import claim, failed, insert, new_job, succeeded
 
 BACKLOG = ("alpha", "beta", "mail-a", "mail-b", "zeta")
 ROOM = 10
 READY = "dj_queue_ready_executions"
+
+CLAIMED, OTHERS = 100, 400
 
 
 @pytest.fixture
@@ -25,29 +27,38 @@ def plan_of_claim(session, make_claimer):
 
     def explain(selectors):
         claimer = make_claimer(selectors, name=f"worker {next(names)}")
-        claim(session, claimer, 0)
         selection = parse_selectors(selectors)
         text = postgres_exchange.exchange(
             selection, finishes=False, claims=True, preserves=True, skips_locked=True
         )
         parameters = postgres_exchange.claim_parameters(claimer, Room(ROOM, ROOM), new_token())
-        numbers = count(1)
-        while "%s" in text:
-            text = text.replace("%s", f"${next(numbers)}", 1)
-        connection = session._connection
-        with connection.transaction(force_rollback=True):
-            connection.execute(f"PREPARE claim{claimer.process_id} AS {text}", prepare=False)
-            given = ", ".join(_literal(each) for each in parameters)
-            explained = connection.execute(
-                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claim{claimer.process_id}({given})",
-                prepare=False,
-            ).fetchone()[0][0]["Plan"]
-        return list(_nodes(explained))
+        return explained(session, text, parameters)
 
     return explain
 
 
+_names = count(1)
+
+
+def explained(session, text, parameters):
+    """The nodes of the plan with which *session* runs a statement, whose effects are undone."""
+    numbers = count(1)
+    while "%s" in text:
+        text = text.replace("%s", f"${next(numbers)}", 1)
+    session.now()  # So that it is connected.
+    name = f"explained_{next(_names)}"
+    given = ", ".join(_literal(each) for each in parameters)
+    with session._connection.transaction(force_rollback=True):
+        session._connection.execute(f"PREPARE {name} AS {text}", prepare=False)
+        plan = session._connection.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {name}({given})", prepare=False
+        ).fetchone()[0][0]["Plan"]
+    return list(_nodes(plan))
+
+
 def _literal(parameter):
+    if parameter is None:
+        return "NULL"
     return str(parameter) if isinstance(parameter, int) else f"'{parameter}'"
 
 
@@ -141,3 +152,83 @@ def test_backlog_that_came_after_the_statistics_is_not_read(fill_backlog, plan_o
 
     scans = [node for node in nodes if node.get("Relation Name") == READY]
     assert sum(_rows(node) for node in scans) < 100
+
+
+@pytest.fixture
+def claimed_after_the_statistics(database, store, session, claimer):
+    """Jobs that were claimed after statistics that know of nearly no job and no claim."""
+    insert(store, *(new_job() for _ in range(CLAIMED + OTHERS)))
+    claim(session, claimer)
+    with connection.cursor() as cursor:
+        for table in ("dj_queue_claimed_executions", "dj_queue_jobs"):
+            cursor.execute(f"DELETE FROM {table} WHERE ctid <> (SELECT max(ctid) FROM {table})")
+            cursor.execute(f"VACUUM (ANALYZE) {table}")
+    insert(store, *(new_job() for _ in range(CLAIMED + OTHERS)))
+    return claim(session, claimer, CLAIMED)
+
+
+def _finish(preserves):
+    return postgres_exchange.exchange(
+        parse_selectors(["*"]), finishes=True, claims=False, preserves=preserves, skips_locked=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [(_finish(True), succeeded), (_finish(False), succeeded), (postgres_sql.FAIL, failed)],
+    ids=["keep", "delete", "fail"],
+)
+def test_finishing_compares_no_job_with_others(
+    claimed_after_the_statistics, session, claimer, text, outcome
+):
+    jobs = claimed_after_the_statistics
+    parameters = postgres_exchange.finish_parameters(claimer, [outcome(job) for job in jobs])
+
+    nodes = explained(session, text, parameters)
+
+    _looks_each_up(nodes, "dj_queue_claimed_executions")
+    _looks_each_up(nodes, "dj_queue_jobs")
+
+
+def test_release_compares_no_job_with_others(claimed_after_the_statistics, session):
+    claims = sorted(job.claim for job in claimed_after_the_statistics)
+    parameters = (
+        postgres_arrays.ids(each.id for each in claims),
+        postgres_arrays.numbers(each.token for each in claims),
+        "{}",
+    )
+
+    nodes = explained(session, postgres_sql.RELEASE, parameters)
+
+    _looks_each_up(nodes, "dj_queue_claimed_executions")
+    _looks_each_up(nodes, "dj_queue_jobs")
+
+
+def _looks_each_up(nodes, table):
+    scans = [
+        node for node in nodes if node.get("Relation Name") == table and "Scan" in node["Node Type"]
+    ]
+    assert sum(_rows(node) for node in scans) == CLAIMED
+    assert max(_rows(node) for node in nodes) <= 2 * CLAIMED
+
+
+def test_promotion_compares_no_job_with_others(database, session):
+    table = "dj_queue_scheduled_executions"
+    due = f"""
+        INSERT INTO {table} (job_id, backend_alias, queue_name, priority, executor, scheduled_at, created_at)
+        SELECT gen_random_uuid(), 'default', 'bulk', 0, 0, now(), now()
+        FROM generate_series(1, {CLAIMED + OTHERS})
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(due)
+        cursor.execute(f"DELETE FROM {table} WHERE id <> (SELECT max(id) FROM {table})")
+        cursor.execute(f"VACUUM (ANALYZE) {table}")
+        cursor.execute(due)
+
+    nodes = explained(
+        session, postgres_sql.PROMOTE, ("default", CLAIMED, "dj_queue_ready", "default")
+    )
+
+    [removed] = [node for node in nodes if node.get("Operation") == "Delete"]
+    assert {_rows(node) for node in removed["Plans"]} == {CLAIMED}
+    assert max(_rows(node) for node in nodes) <= 2 * CLAIMED
