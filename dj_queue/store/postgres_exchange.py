@@ -12,7 +12,7 @@ from dj_queue.selectors import EVERYTHING, QueueSelection, Selector, SelectorKin
 from dj_queue.states import THREAD_LANES, Lanes
 from dj_queue.store import postgres_arrays as arrays
 from dj_queue.store import postgres_sql as sql
-from dj_queue.store.records import ClaimedJob, Claimer, Limit, Outcome, Room
+from dj_queue.store.records import Claim, ClaimedJob, Claimer, Limit, Outcome, Room
 from dj_queue.store.shared import error_record
 
 
@@ -91,6 +91,15 @@ def finish_parameters(claimer: Claimer, outcomes: Sequence[Outcome]) -> list[obj
         arrays.microseconds([outcome.finished_at for outcome in ordered]),
         arrays.json_texts(results) if any(results) else None,
         claimer.worker_name,
+    ]
+
+
+def release_parameters(claims: Sequence[Claim]) -> list[object]:
+    """Parameters of `RELEASE`, but for what it announces."""
+    ordered = sorted(claims, key=lambda claim: claim.id.int)
+    return [
+        arrays.ids([each.id for each in ordered]),
+        arrays.numbers([each.token for each in ordered]),
     ]
 
 

@@ -31,6 +31,7 @@ from dj_queue.store.postgres_exchange import (
     claimed_job,
     exchange,
     finish_parameters,
+    release_parameters,
 )
 from dj_queue.store.postgres_lock import PostgresLock
 from dj_queue.store.postgres_slots import PostgresSlots
@@ -135,10 +136,8 @@ class PostgresSession(Session):
         return cast("Sequence[Any]", rows[0][0])
 
     def release(self, claims: Sequence[Claim]) -> int:
-        ordered = sorted(claims, key=lambda claim: claim.id.int)
-        ids, tokens = [claim.id for claim in ordered], [claim.token for claim in ordered]
-        announcement = Announcements.text(self._backend_alias, ())
-        return int(self._rows(sql.RELEASE, (ids, tokens, announcement))[0][0])
+        parameters = [*release_parameters(claims), Announcements.text(self._backend_alias, ())]
+        return int(self._rows(sql.RELEASE, parameters)[0][0])
 
     def claims_of(self, process_id: int) -> list[Claim]:
         return [Claim(*row) for row in self._rows(sql.CLAIMS_OF, (process_id,))]

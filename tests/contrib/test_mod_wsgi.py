@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 NEEDED = (
     "mod_wsgi is not installed; it is compiled by `make test` where Apache's headers are "
-    "(Debian: apache2-dev) and Python is a shared library"
+    "(Debian: apache2-bin and apache2-dev) and Python is a shared library"
 )
 
 # Apache serves as no root; where the tests are root's, it may still read what only root can.

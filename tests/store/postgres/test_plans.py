@@ -8,7 +8,7 @@ from django.db import connection
 from dj_queue.ids import new_token
 from dj_queue.models import Pause
 from dj_queue.selectors import parse_selectors
-from dj_queue.store import postgres_arrays, postgres_exchange, postgres_sql
+from dj_queue.store import postgres_exchange, postgres_sql
 from dj_queue.store.records import Room
 from tests.store.building import claim, failed, insert, new_job, succeeded
 
@@ -191,12 +191,8 @@ def test_finishing_compares_no_job_with_others(
 
 
 def test_release_compares_no_job_with_others(claimed_after_the_statistics, session):
-    claims = sorted(job.claim for job in claimed_after_the_statistics)
-    parameters = (
-        postgres_arrays.ids(each.id for each in claims),
-        postgres_arrays.numbers(each.token for each in claims),
-        "{}",
-    )
+    claims = [job.claim for job in claimed_after_the_statistics]
+    parameters = [*postgres_exchange.release_parameters(claims), "{}"]
 
     nodes = explained(session, postgres_sql.RELEASE, parameters)
 
