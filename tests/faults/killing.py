@@ -1,5 +1,7 @@
 """Killing processes while they work, at moments of which one can say which jobs had begun."""
 
+import fcntl
+import os
 import random
 import time
 from collections import deque
@@ -19,12 +21,15 @@ from tests.waiting import wait_until
 BETWEEN = (1.0, 3.0) if FULL else (0.2, 0.8)
 """Seconds from the moment that a process is chosen to its end."""
 
+# Nobody waits for children that have ended while their parent is stopped.
+_STANDING_STILL = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+
 # As many as two processes run in a second or so.
 _ENOUGH = 100
 
 
 class Killer:
-    """Kills processes, and keeps the numbers of the jobs that they had noted as begun and not settled.
+    """Kills processes, and keeps the numbers of the jobs that they have noted as begun and not settled.
 
     These are what must fail, no more and no fewer; and each must have begun in truth, by its own ledger.
     """
@@ -50,28 +55,52 @@ class Killer:
         def is_time() -> bool:
             if time.monotonic() < at:
                 return False
-            # A child's first job has begun with the import of its module, and so before its first line.
-            if self._running(process) and all(map(self._ledger.ran, _children(process))):
-                return True
+            if self._is_in_the_middle(process):
+                stopped = _stop(process)
+                # Some time has gone by until all of it stood still.
+                if self._is_in_the_middle(process):
+                    return True
+                for each in stopped:
+                    each.resume()
             if not ReadyExecution.objects.exists():
                 self._ledger.enqueue(_ENOUGH)
             return False
 
         wait_until(is_time, seconds=30, what=f"process {pid} is in the middle of a job")
-        # Stopped first, so that nobody recovers it before its journal is read.
-        stopped = [process, *process.children(recursive=True)]
-        for each in stopped:
-            each.suspend()
-        wait_until(lambda: all(map(_is_stopped, stopped)), what=f"each thread of {pid} is stopped")
-        self.noted |= self._noted(pid)
-        self.interrupted |= self._running(process)
-        # Its children are not: they have to see to that themselves.
-        process.kill()
+        family = [pid, *_children(process)]
+        self.noted |= self._noted_at_death(process)
+        self.interrupted |= self._running(family)
         self.kills += 1
 
-    def _running(self, process: psutil.Process) -> set[int]:
-        family = [process.pid, *_children(process)]
+    def _is_in_the_middle(self, process: psutil.Process) -> bool:
+        children = _children(process)
+        # A child's first job has begun with the import of its module, and so before its first line.
+        return bool(self._running([process.pid, *children])) and all(
+            map(self._ledger.ran, children)
+        )
+
+    def _running(self, family: list[int]) -> set[int]:
         return set().union(*map(self._ledger.running, family))
+
+    def _noted_at_death(self, process: psutil.Process) -> set[int]:
+        """Kill *process*; what was noted as begun and not settled when it and its children were dead.
+
+        Not before: when their parent dies, the kernel may let stopped children go on for a moment.
+        """
+        [path] = self._journals.glob(f"*:{process.pid}:*.journal")
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            # As a child of it has, so that nobody else recovers it before it is read.
+            fcntl.lockf(descriptor, fcntl.LOCK_SH, 1, 1)
+            # Its children are not killed: they have to see to that themselves.
+            process.kill()
+            wait_until(lambda: _is_ours(descriptor), what="all who could note something are dead")
+            begun = journal.begun_of(self._journals, path.stem)
+        finally:
+            os.close(descriptor)
+        assert begun is not None
+        jobs = Job.objects.filter(id__in=[claim.id for claim in begun])
+        return {payload["args"][1] for payload in jobs.values_list("payload", flat=True)}
 
     def kill_and_start_anew(self, goes_on: Callable[[], bool]) -> None:
         """Let two processes run all jobs, and kill the older one again and again while *goes_on*."""
@@ -113,22 +142,37 @@ class Killer:
         assert {number: failures[number] for number in unnoted} == {}
         assert not Process.objects.exists()
 
-    def _noted(self, pid: int) -> set[int]:
-        [path] = self._journals.glob(f"*:{pid}:*.journal")
-        begun = journal.begun_of(self._journals, path.stem)
-        assert begun is not None
-        jobs = Job.objects.filter(id__in=[claim.id for claim in begun])
-        return {payload["args"][1] for payload in jobs.values_list("payload", flat=True)}
-
 
 def _children(process: psutil.Process) -> list[int]:
     return [child.pid for child in process.children(recursive=True)]
 
 
+def _stop(process: psutil.Process) -> list[psutil.Process]:
+    """Let *process* and its children stand still; all of them."""
+    process.suspend()
+    wait_until(lambda: _is_stopped(process), what=f"each thread of {process.pid} is stopped")
+    # Now it starts no more of them.
+    children = process.children(recursive=True)
+    for child in children:
+        child.suspend()
+    wait_until(lambda: all(map(_is_stopped, children)), what="each thread of its children is")
+    return [process, *children]
+
+
 def _is_stopped(process: psutil.Process) -> bool:
-    """Whether each thread is: a signal has been sent long before all of them have got it."""
+    """Whether each thread is, or all are gone: the signal has been sent long before each has got it."""
     try:
         threads = [thread.id for thread in process.threads()]
-        return all(psutil.Process(each).status() == psutil.STATUS_STOPPED for each in threads)
+        return all(psutil.Process(each).status() in _STANDING_STILL for each in threads)
     except psutil.NoSuchProcess:
-        return True  # One that a task has started and that has ended.
+        # Or only one of them, which says nothing of the others.
+        return not process.is_running()
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Whether nobody else has a lock on the file any more."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
