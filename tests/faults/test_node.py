@@ -55,7 +55,7 @@ def test_what_a_killed_node_has_left_is_settled_when_it_is_up_again(
             what=f"nothing is left of {killed}",
         )
         ledger.wait_until_done()
-        second.stop()
+        assert second.stop() == 0
 
     books = ledger.close()
     assert books.wrong == {}
