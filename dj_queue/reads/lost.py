@@ -1,13 +1,13 @@
 """Processes that are gone, and the claims that they left behind."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from dj_queue.models import ClaimedExecution, Process
-from dj_queue.store.records import ClaimedJob
+from dj_queue.store.records import Claim, ClaimedJob
 from dj_queue.store.shared import claimed_model, django_time, from_column
 
 
@@ -68,6 +68,14 @@ def claims_of(
         ),
         limit,
     )
+
+
+def claims_named(database: str, backend_alias: str, claims: Collection[Claim]) -> list[LostClaim]:
+    """Those of *claims* that are still there."""
+    found = ClaimedExecution.objects.using(database).filter(
+        job_id__in=[claim.id for claim in claims], job__backend_alias=backend_alias
+    )
+    return [each for each in _lost(found, len(claims)) if each.job.claim in claims]
 
 
 def claims_of_nobody(

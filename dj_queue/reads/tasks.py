@@ -1,5 +1,6 @@
 """From the path stored with a job to its task, and back to the task as it was enqueued."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
@@ -26,6 +27,16 @@ def import_task(task_path: str) -> AnyTask:
             f"{task_path} is of type {type(found).__qualname__}, not a task; was its @task taken away?"
         )
     return found
+
+
+def module_of(task_path: str) -> str:
+    """The module of the task at *task_path*."""
+    return task_path.rpartition(".")[0]
+
+
+def is_imported(task_path: str) -> bool:
+    """Whether the module of the task has been imported, or is being so."""
+    return module_of(task_path) in sys.modules
 
 
 def task_or_stand_in(task_path: str) -> AnyTask:

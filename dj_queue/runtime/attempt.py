@@ -1,7 +1,6 @@
 """One attempt of a job: its arguments, its task, what is told of it, and its outcome."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +22,7 @@ from dj_queue.exceptions import PayloadError, ReturnValueError, exception_path
 from dj_queue.hooks import JobHooks, hooks_of
 from dj_queue.operations.workflows import NOTE
 from dj_queue.reads.results import build_result, task_errors
-from dj_queue.reads.tasks import as_enqueued, import_task, stand_in
+from dj_queue.reads.tasks import as_enqueued, import_task, is_imported, stand_in
 from dj_queue.runtime.steps import RunningStep
 from dj_queue.signals import has_listeners, project_listens
 from dj_queue.store.records import ClaimedJob, JobError, Outcome
@@ -111,10 +110,7 @@ class Attempt:
 
     def prepare(self) -> tuple[AnyTask, list[Any], dict[str, Any]]:
         """The task and the arguments of the call."""
-        if self.job.task_path.rpartition(".")[0] not in sys.modules:
-            # A module that is imported now may end the process, and would again and again.
-            self._begin()
-        task = self._task = import_task(self.job.task_path)
+        task = self._task = self._imported()
         self._hooks = hooks_of(task.func)
         args, kwargs = self._arguments()
         if task.takes_context or has_listeners(task_finished, logging.INFO):
@@ -195,6 +191,16 @@ class Attempt:
         if self._result is None:
             self._result = self._ended(TaskResultStatus.RUNNING, None)
         return self._result
+
+    def _imported(self) -> AnyTask:
+        if is_imported(self.job.task_path):
+            return import_task(self.job.task_path)
+        try:
+            # A module may end the process, and would end each one that imports it.
+            with self._runner.importing(self.job):
+                return import_task(self.job.task_path)
+        finally:
+            self._begin()
 
     def _begin(self) -> None:
         """Note that the job has begun: what comes next is the project's own, and may have effects."""

@@ -15,8 +15,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ def _set_up(greeting: dict[str, Any], channel: Channel, is_stopping: threading.E
         greeting["worker_name"],
         clock,
         noting=beginnings.noting,
+        importing=beginnings.importing,
         is_stopping=is_stopping.is_set,
     )
 
@@ -168,6 +169,18 @@ class _Beginnings:
                 note()
 
         return begin
+
+    @contextmanager
+    def importing(self, job: ClaimedJob) -> Iterator[None]:
+        """Tell and note, for a block, that the module of *job* is being imported."""
+        self._channel.send({"imports": True})
+        with ExitStack() as note:
+            if self._share is not None and self.place is not None:
+                note.enter_context(self._share.importing(job.claim, self.place))
+            try:
+                yield
+            finally:
+                self._channel.send({"imports": False})
 
 
 def _step_back() -> None:

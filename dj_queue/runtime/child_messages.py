@@ -2,6 +2,8 @@
 
     worker: greeting ────────────────► child    child: {"ready": true}, or {"failed": why}
     worker: {"job", "now", "place"} ─► child    child: {"begins": true} if it does, and the outcome
+                                                child, before: {"imports": true}, then {"imports": false},
+                                                if it has to import the module first
     ... and so on, and at any time after the greeting:
     worker: {"stopping": true} ──────► child    (no answer)
 

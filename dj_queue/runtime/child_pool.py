@@ -30,6 +30,10 @@ from dj_queue.store.records import ClaimedJob, JobError, Outcome
 _KILL_SECONDS = 0.2
 
 
+_RAN = " while the job ran; how far the job came is not known."
+_IMPORTED = " while it imported the module of the job's task."
+
+
 @dataclass(slots=True)
 class _Slot:
     """A thread and its child."""
@@ -170,12 +174,15 @@ class ChildPool(ThreadPool):
             return None
         error = JobError(
             exception_path(ProcessExitError),
-            f"The child process {child.pid} of the worker {self._worker_name} ended {how} while the "
-            "job ran; how far the job came is not known.",
+            f"The child process {child.pid} of the worker {self._worker_name} ended {how}"
+            f"{_IMPORTED if child.was_importing else _RAN}",
             "",
         )
         outcome = Outcome(job, began_at, self._clock.now(), error=error)
-        return None if self._lost(outcome) else outcome
+        # What ends a child when it is imported must not be imported here to ask for its policy.
+        if not child.was_importing and self._lost(outcome):
+            return None
+        return outcome
 
     def _after_job(self) -> None:
         slot = self._slot()

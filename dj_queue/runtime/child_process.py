@@ -38,6 +38,8 @@ class Child:
         # Guards what is sent, so that a message stays whole.
         self._sending = threading.Lock()
         self._is_stopping = False
+        self.was_importing = False
+        """Whether the last that was heard of the child was that it imports the module of its job."""
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [_interpreter(), "-c", _PROGRAM, f"dj_queue:{name}", *sys.path],
@@ -73,19 +75,24 @@ class Child:
     def run(self, job: ClaimedJob, now: datetime, place: int | None) -> Outcome | None:
         """Have *job* run (*now* by the database's clock) and wait for its outcome.
 
-        *place* is where the child notes in the journal that the job begins. None when the child died of it.
-        Raises `NotStarted` when it died before the job began.
+        *place* is where the child notes in the journal that the job begins. None when the child died of it,
+        see `was_importing`. Raises `NotStarted` when it died before the job began.
         """
         with suppress(OSError), self._sending:
             self._channel.send({"job": job_message(job), "now": now.isoformat(), "place": place})
         if self._is_stopping:
             self.tell_stopping()
-        answer = self._answer()
-        if answer is None:
+        has_begun = False
+        while (answer := self._answer()) is not None:
+            if "imports" in answer:
+                self.was_importing = answer["imports"]
+            elif "begins" in answer:
+                has_begun = True
+            else:
+                return outcome_of(answer, job)
+        if not has_begun and not self.was_importing:
             raise NotStarted(self.how_it_ended())
-        if "begins" in answer:
-            answer = self._answer()
-        return None if answer is None else outcome_of(answer, job)
+        return None
 
     def tell_stopping(self) -> None:
         """Let the job in the child know that its worker is about to stop. Waits for nobody."""

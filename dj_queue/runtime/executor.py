@@ -4,16 +4,18 @@ A task may raise anything, `SystemExit` and `CancelledError` included, may retur
 or fail to be imported at all: each of these fails its own job. Nothing of it leaves this module.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from inspect import iscoroutinefunction
+from itertools import groupby
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
 from dj_queue import events
 from dj_queue.config import BackendConfig
 from dj_queue.exceptions import TaskNotImportable, TransactionLeaked
-from dj_queue.reads.tasks import import_task
+from dj_queue.reads.tasks import import_task, is_imported, module_of
 from dj_queue.runtime import connections
 from dj_queue.runtime.attempt import Attempt
 from dj_queue.runtime.clock import DatabaseClock
@@ -28,6 +30,10 @@ def _nothing() -> None:
 def _unnoted(_: ClaimedJob) -> Callable[[], object]:
     """Nobody wants to know."""
     return _nothing
+
+
+def _not_noting(_: ClaimedJob) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 def _never() -> bool:
@@ -48,15 +54,18 @@ class TaskRunner:
         clock: DatabaseClock,
         *,
         noting: Callable[[ClaimedJob], Callable[[], object]] = _unnoted,
+        importing: Callable[[ClaimedJob], AbstractContextManager[object]] = _not_noting,
         is_stopping: Callable[[], bool] = _never,
         owns_connections: bool = True,
     ) -> None:
         """What *noting* makes of a job is called right before anything of the project's runs for it.
 
+        Its module is imported, if it has not been, in the block that *importing* makes.
         *is_stopping* is what a job asks that wants to know whether its worker is about to stop.
         Where the thread's connections are somebody else's, a test's for instance, they are left alone.
         """
         self.noting = noting
+        self.importing = importing
         self.is_stopping = is_stopping
         self._prepare = connections.prepare_for_job if owns_connections else _nothing
         self._clean = connections.clean_after_job if owns_connections else _no_leaks
@@ -160,6 +169,23 @@ def runs_on_loop(task_path: str) -> bool:
         return is_async(task_path)
     except TaskNotImportable:
         return False
+
+
+def import_for(
+    jobs: Sequence[ClaimedJob], importing: Callable[..., AbstractContextManager[object]]
+) -> None:
+    """Import the tasks of *jobs* whose modules nobody has imported here, to know where they run.
+
+    A module may end the process, and would end each that imports it. So all of its jobs are handed to
+    *importing*, for a block in which that happens.
+    """
+    new = [job for job in jobs if not is_imported(job.task_path)]
+    new.sort(key=lambda job: module_of(job.task_path))
+    for _, group in groupby(new, key=lambda job: module_of(job.task_path)):
+        of_one_module = list(group)
+        with importing(*of_one_module):
+            for job in of_one_module:
+                runs_on_loop(job.task_path)
 
 
 async def _clean_after_async_job(context: ThreadSensitiveContext) -> list[str]:

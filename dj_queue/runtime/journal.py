@@ -12,6 +12,9 @@ one to recover it.
 
 Child processes that run jobs note by themselves what they begin (`Share`), in places that their parent
 keeps for them. Each holds a part of the lock, so nobody recovers the process while one could still begin.
+
+A module that ends whoever imports it would end one process after the other. So an import for the sake of
+a job is noted too, as the job's token with every bit turned, and nobody imports it for that job again.
 """
 
 import errno
@@ -24,7 +27,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -72,13 +75,26 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Notes:
+    """What a process has noted."""
+
+    begun: frozenset[Claim] | None
+    """What had begun and is perhaps not written; None when that is not known."""
+    importing: frozenset[Claim] = frozenset()
+    """For which jobs a module is being imported. They may be another process's that is recovered."""
+
+
+UNKNOWN = Notes(None)
+"""Of a process without a journal."""
+
+
+@dataclass(frozen=True, slots=True)
 class Orphan:
     """The journal of a process that is dead."""
 
     owner: Owner
     path: Path
-    begun: frozenset[Claim] | None
-    """What had begun and is perhaps not written; None when that is not known."""
+    notes: Notes
 
     def remove(self) -> None:
         """Delete it: the process has been recovered."""
@@ -146,6 +162,21 @@ class Journal:
         self._places[claim] = place
         return place
 
+    @contextmanager
+    def importing(self, claims: Iterable[Claim]) -> Iterator[None]:
+        """Note for the block that something is imported for *claims*, whatever has been noted of them."""
+        new = []
+        with ExitStack() as notes:
+            for claim in claims:
+                place = self._places.get(claim)
+                if place is None:
+                    place = self.reserve(claim)
+                    new.append(claim)
+                if place is not None:
+                    notes.enter_context(_importing(self._file, place, claim))
+            yield
+        self.settle(new)
+
     def settle(self, claims: Iterable[Claim]) -> None:
         """Strike out jobs whose outcome is written."""
         for claim in claims:
@@ -167,8 +198,8 @@ class Journal:
         return os.fstat(self._descriptor).st_nlink > 0
 
     @property
-    def begun(self) -> frozenset[Claim] | None:
-        """What has begun and is not settled."""
+    def notes(self) -> Notes:
+        """What is noted now."""
         return _read(self._file)[1]
 
     def close(self, *, remove: bool) -> None:
@@ -198,6 +229,10 @@ class Share:
     def noting(self, claim: Claim, place: int) -> Callable[[], None]:
         """See `Journal.noting`, with a *place* that the parent has reserved."""
         return _noting(self._file, place, claim)
+
+    def importing(self, claim: Claim, place: int) -> AbstractContextManager[None]:
+        """See `Journal.importing`, with a *place* that the parent has reserved."""
+        return _importing(self._file, place, claim)
 
 
 def database_identity(alias: str) -> str:
@@ -261,24 +296,24 @@ def orphaned(path: Path) -> Iterator[Orphan | None]:
             yield None  # Its process lives, or somebody else is recovering it.
             return
         status = os.fstat(descriptor)
-        owner, begun = _read(os.pread(descriptor, status.st_size, 0))
+        owner, notes = _read(os.pread(descriptor, status.st_size, 0))
         if owner is None and time.time() - status.st_mtime > _HALF_MADE_SECONDS:
             # Its process died while it made the file, and so before it could claim anything.
             path.unlink(missing_ok=True)
         # Two may have opened it before the first of them removed it.
-        yield Orphan(owner, path, begun) if owner is not None and path.exists() else None
+        yield Orphan(owner, path, notes) if owner is not None and path.exists() else None
     finally:
         os.close(descriptor)
 
 
-def begun_of(directory: Path, process_name: str) -> frozenset[Claim] | None:
-    """What the process called *process_name*, alive or dead, has begun; None when that is not known."""
+def notes_of(directory: Path, process_name: str) -> Notes:
+    """What the process called *process_name*, alive or dead, has noted."""
     for path in paths(directory):
         with suppress(OSError):
-            owner, begun = _read(path.read_bytes())
+            owner, notes = _read(path.read_bytes())
             if owner is not None and owner.process_name == process_name:
-                return begun
-    return None
+                return notes
+    return UNKNOWN
 
 
 def _noting(file: mmap, place: int, claim: Claim) -> Callable[[], None]:
@@ -289,6 +324,19 @@ def _noting(file: mmap, place: int, claim: Claim) -> Callable[[], None]:
             write(file, place, token, job_id)
 
     return note
+
+
+@contextmanager
+def _importing(file: mmap, place: int, claim: Claim) -> Iterator[None]:
+    before = _EMPTY
+    with suppress(ValueError):
+        before = file[place : place + _NOTE.size]
+    _noting(file, place, Claim(claim.id, ~claim.token))()
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            file[place : place + _NOTE.size] = before
 
 
 def _nothing() -> None:
@@ -309,24 +357,23 @@ def _header(owner: Owner) -> bytes:
     return line.ljust(_HEADER_BYTES - 1) + _COMPLETE
 
 
-def _read(content: bytes | mmap) -> tuple[Owner | None, frozenset[Claim] | None]:
+def _read(content: bytes | mmap) -> tuple[Owner | None, Notes]:
     header = bytes(content[:_HEADER_BYTES])
     try:
         owner = Owner(*json.loads(header[:-1]))
     except (ValueError, TypeError):
-        return (
-            None,
-            None,
-        )  # Its process died while it made the file, before it could claim anything.
-    if header[-1:] != _COMPLETE:
-        return owner, None
+        # Its process died while it made the file, before it could claim anything.
+        return None, UNKNOWN
     notes = bytes(content[_HEADER_BYTES:])
     notes = notes[: len(notes) // _NOTE.size * _NOTE.size]
-    return owner, frozenset(
-        Claim(UUID(bytes=job_id), token)
-        for token, job_id in _NOTE.iter_unpack(notes)
-        if job_id != _NO_ID
-    )
+    begun, importing = set(), set()
+    for token, job_id in _NOTE.iter_unpack(notes):
+        if job_id != _NO_ID and token < 0:
+            importing.add(Claim(UUID(bytes=job_id), ~token))
+        elif job_id != _NO_ID:
+            begun.add(Claim(UUID(bytes=job_id), token))
+    is_complete = header[-1:] == _COMPLETE
+    return owner, Notes(frozenset(begun) if is_complete else None, frozenset(importing))
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

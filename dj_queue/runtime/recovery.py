@@ -4,7 +4,8 @@ A process counts as lost when its journal is locked by nobody (it is dead for ce
 second, without the database), when no sign of its life was seen for `process_alive_threshold` by the
 database's clock, or when its claims belong to nobody who is registered. What it had not begun is ready
 again at once, untouched. What it had begun fails, or is tried again where `on_worker_lost` says so. The
-journal tells the two apart; without one, whatever was claimed counts as begun.
+journal tells the two apart; without one, whatever was claimed counts as begun. A job whose module was
+being imported fails, and nobody imports it to ask what the task says.
 
 Every step is a transaction of its own that claims' tokens guard. Two that recover the same process, or
 one that dies half-way, do no harm: the rows of the process go last, so somebody comes back for the rest.
@@ -12,7 +13,8 @@ one that dies half-way, do no harm: the rows of the process go last, so somebody
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import batched, groupby
 from pathlib import Path
@@ -35,11 +37,11 @@ from dj_queue.reads.lost import LostClaim
 from dj_queue.runtime import journal
 from dj_queue.runtime.connections import discard
 from dj_queue.runtime.failures import job_failed
-from dj_queue.runtime.journal import Journal, Orphan, Owner, database_identity
+from dj_queue.runtime.journal import UNKNOWN, Journal, Notes, Orphan, Owner, database_identity
 from dj_queue.runtime.losses import is_tried_again
 from dj_queue.selectors import EVERYTHING
 from dj_queue.store import Session
-from dj_queue.store.records import Claim, Claimer, JobError, Outcome, Room
+from dj_queue.store.records import Claim, ClaimedJob, Claimer, JobError, Outcome, Room
 
 _NOTHING = Room(0, 0)
 _CLAIMS_PER_STEP = 1000
@@ -58,10 +60,11 @@ class Recovery:
         self._database = config.options.database_alias
         self._directory: Path | None = None
         self._nobody_before = _NEVER
-        self._recovered: list[tuple[float, str, list[int], frozenset[Claim] | None]] = []
+        self._recovered: list[tuple[float, str, list[int], Notes]] = []
         # When `prune` looked last, and since when it does without a gap; by the database's clock.
         self._looked_at = self._here_since = _NEVER
         self._foreign: set[Path] = set()
+        self._own: Journal | None = None
 
     def open_journal(self, process_name: str, *, capacity: int) -> Journal | None:
         """The journal of this process; None, and an event, where there can be none."""
@@ -72,7 +75,7 @@ class Recovery:
         except OSError as error:
             events.emit(events.JournalUnavailable(self._config.alias, error))
             return None
-        self._directory = directory
+        self._directory, self._own = directory, opened
         return opened
 
     def look_at_journals(self) -> None:
@@ -108,8 +111,8 @@ class Recovery:
         name = orphan.owner.process_name
         with self._reading():
             ids = lost.process_ids(self._database, self._config.alias, name)
-        self._recovered.append((time.monotonic(), name, ids, orphan.begun))
-        self._recover(session, name, ids, orphan.begun, ProcessExitError, _ended(name))
+        self._recovered.append((time.monotonic(), name, ids, orphan.notes))
+        self._recover(session, name, ids, orphan.notes, _ended(name))
 
     def prune(self, session: Session) -> None:
         """Recover processes that gave no sign of life for too long, and claims of nobody."""
@@ -128,8 +131,8 @@ class Recovery:
         # Not of late: a process whose rows were deleted registers again and takes its claims back.
         self._nobody_before = now - threshold
         self._recover(
-            session, "", [], None, ProcessMissingError,
-            "The process that had claimed the job is not registered; how far the job came is not known.",
+            session, "", [], UNKNOWN,
+            _Loss(ProcessMissingError, "The process that had claimed the job is not registered"),
         )  # fmt: skip
 
     def recover_silent(self, session: Session, now: datetime) -> list[str]:
@@ -141,15 +144,17 @@ class Recovery:
                 self._database, self._config.alias, now=now, threshold=threshold
             )
         for process in silent:
-            begun = (
-                None if self._directory is None else journal.begun_of(self._directory, process.name)
-            )
+            notes = UNKNOWN
+            if self._directory is not None:
+                notes = journal.notes_of(self._directory, process.name)
             self._recover(
-                session, process.name, process.ids, begun, ProcessPrunedError,
-                f"The process {process.name} gave its last sign of life at "
-                f"{process.seen_at:%Y-%m-%d %H:%M:%S %Z}, more than "
-                f"{threshold.total_seconds():g} s (OPTIONS['process_alive_threshold']) ago, "
-                "and counts as lost; how far the job came is not known.",
+                session, process.name, process.ids, notes, _Loss(
+                    ProcessPrunedError,
+                    f"The process {process.name} gave its last sign of life at "
+                    f"{process.seen_at:%Y-%m-%d %H:%M:%S %Z}, more than "
+                    f"{threshold.total_seconds():g} s (OPTIONS['process_alive_threshold']) ago, "
+                    "and counts as lost",
+                ),
             )  # fmt: skip
         return [process.name for process in silent]
 
@@ -158,55 +163,53 @@ class Recovery:
 
         Its journal is gone by then; what is not in its last notes had not begun.
         """
-        for _, name, ids, begun in self._recovered:
+        for _, name, ids, notes in self._recovered:
             if ids:
-                self._recover(session, name, ids, begun, ProcessExitError, _ended(name))
+                self._recover(session, name, ids, notes, _ended(name))
         # One more look after the time for which claims of nobody are left alone.
         oldest = time.monotonic() - 2 * seconds
         self._recovered = [entry for entry in self._recovered if entry[0] > oldest]
 
     def adopt(self, moved: Mapping[int, int], own: Journal | None) -> None:
         """Keep the claims of this process, whose rows have other ids now: *moved*, from old to new."""
-        begun = own.begun if own is not None else None
+        begun = own.notes.begun if own is not None else None
         with self._reading():
             adopt(self._database, moved, begun or ())
 
     def settle(self, session: Session, ids: Sequence[int], name: str, own: Journal | None) -> None:
         """At the end of this process: settle what it still holds, and take its rows away."""
-        self._recover(
-            session, name, ids, own.begun if own is not None else None, ProcessExitError,
-            f"The process {name} stopped while the job ran; how far the job came is not known.",
-        )  # fmt: skip
+        notes = UNKNOWN if own is None else Notes(own.notes.begun)
+        loss = _Loss(ProcessExitError, f"The process {name} stopped", " while the job ran")
+        self._recover(session, name, ids, notes, loss)
 
     def _recover(
         self,
         session: Session,
         name: str,
         ids: Sequence[int],
-        begun: frozenset[Claim] | None,
-        error: type[DjQueueError],
-        message: str,
+        notes: Notes,
+        loss: "_Loss",
     ) -> None:
         """Settle every claim of the processes *ids*, or of nobody when *name* is empty; then delete them."""
-        released = requeued = failed = 0
+        released = requeued = 0
+        failed = self._fail_importing(session, notes, loss)
         settled: list[Claim] = []
         while claims := self._claims(ids, is_nobody=not name):
             if settled == (settled := [claim.job.claim for claim in claims]):
                 raise DjQueueError(
                     "claims of a lost process are still there after they were settled"
                 )
-            unbegun, again, over = self._sorted(claims, begun)
+            unbegun, again, over = self._sorted(claims, notes.begun)
             if unbegun:
                 released += session.release([claim.job.claim for claim in unbegun])
-            described = JobError(exception_path(error), message, "")
-            requeued += self._requeue(session, again, described)
-            failed += self._fail(session, over, described)
+            requeued += self._requeue(session, again, loss.of_running)
+            failed += self._fail(session, over, loss.of_running)
         if ids:
             session.deregister(ids)
-        if released or requeued or failed or (ids and error is not ProcessExitError):
+        if released or requeued or failed or (ids and loss.error is not ProcessExitError):
             events.emit(
                 events.ProcessRecovered(
-                    self._config.alias, name, exception_path(error), released, requeued, failed
+                    self._config.alias, name, exception_path(loss.error), released, requeued, failed
                 )
             )
         if released or requeued:
@@ -229,11 +232,23 @@ class Recovery:
         for claim in claims:
             if claim.started_at is None or (begun is not None and claim.job.claim not in begun):
                 unbegun.append(claim)
-            elif is_tried_again(self._config, claim.job):
+            elif is_tried_again(self._config, claim.job, self._importing):
                 again.append(claim)
             else:
                 over.append(claim)
         return unbegun, again, over
+
+    def _importing(self, job: ClaimedJob) -> AbstractContextManager[object]:
+        """Note that a module is imported here for a job of somebody else: it may end this process, too."""
+        return nullcontext() if self._own is None else self._own.importing([job.claim])
+
+    def _fail_importing(self, session: Session, notes: Notes, loss: "_Loss") -> int:
+        """Fail jobs for which the process was importing a module, without asking their tasks."""
+        if not notes.importing:
+            return 0
+        with self._reading():
+            claims = lost.claims_named(self._database, self._config.alias, notes.importing)
+        return self._fail(session, claims, loss.of_importing)
 
     def _requeue(self, session: Session, claims: Sequence[LostClaim], error: JobError) -> int:
         now = session.now() if claims else None
@@ -287,5 +302,27 @@ class Recovery:
             discard(connection)
 
 
-def _ended(name: str) -> str:
-    return f"The process {name} ended while the job ran; how far the job came is not known."
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """How a process was lost, as its jobs will say."""
+
+    error: type[DjQueueError]
+    message: str
+    """As far as it goes for every job."""
+    while_running: str = ""
+
+    @property
+    def of_running(self) -> JobError:
+        """Of a job that ran, or may have done so."""
+        message = f"{self.message}{self.while_running}; how far the job came is not known."
+        return JobError(exception_path(self.error), message, "")
+
+    @property
+    def of_importing(self) -> JobError:
+        """Of a job whose module was being imported."""
+        message = f"{self.message}; it was importing the module of the job's task, which is not tried again."
+        return JobError(exception_path(self.error), message, "")
+
+
+def _ended(name: str) -> _Loss:
+    return _Loss(ProcessExitError, f"The process {name} ended", " while the job ran")

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -76,6 +77,12 @@ class Registration:
     def noting(self, job: ClaimedJob) -> Callable[[], object]:
         """What notes that *job* begins when it is called. From any thread."""
         return _nothing if self.journal is None else self.journal.noting(job.claim)
+
+    def importing(self, *jobs: ClaimedJob) -> AbstractContextManager[object]:
+        """Note for a block that a module is imported for the sake of *jobs*. From any thread."""
+        if self.journal is None:
+            return nullcontext()
+        return self.journal.importing([job.claim for job in jobs])
 
     def reserve(self, job: ClaimedJob) -> int | None:
         """A place in the journal where a child process notes that *job* begins. From any thread."""

@@ -179,7 +179,11 @@ class RegisteredScript:
             )
         held, claimer = self._held[job_id]
         runner = TaskRunner(
-            self._config, claimer.worker_name, self._clock, noting=self._registration.noting
+            self._config,
+            claimer.worker_name,
+            self._clock,
+            noting=self._registration.noting,
+            importing=self._registration.importing,
         )
         outcome = attempt(runner, held)
         recorded = self._write(claimer, [outcome])

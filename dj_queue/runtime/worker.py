@@ -25,7 +25,7 @@ from dj_queue.runtime.clock import DatabaseClock
 from dj_queue.runtime.demand import Demand
 from dj_queue.runtime.draining import DrainingMark, begin_of_last_words
 from dj_queue.runtime.eventloop import EventLoop
-from dj_queue.runtime.executor import TaskRunner, runs_on_loop
+from dj_queue.runtime.executor import TaskRunner, import_for, runs_on_loop
 from dj_queue.runtime.finisher import NOTHING, Finisher
 from dj_queue.runtime.loop import Actor
 from dj_queue.runtime.losses import try_again
@@ -69,6 +69,7 @@ class Worker(Actor):
             self.process_name,
             self._clock,
             noting=registration.noting,
+            importing=registration.importing,
             is_stopping=lambda: self._is_quiet or self.is_stopping,
         )
         self._pool = self._make_pool(runner)
@@ -277,8 +278,10 @@ class Worker(Actor):
     def _hand_over(self, answer: Exchange, asked_at: float) -> None:
         for_loop: list[ClaimedJob] = []
         for_pool: list[ClaimedJob] = []
+        self._owned.update({job.id: job for job in answer.claimed})
+        if self._lanes.loop:
+            import_for(answer.claimed, self._registration.importing)
         for job in answer.claimed:
-            self._owned[job.id] = job
             (for_loop if self._is_for_loop(job) else for_pool).append(job)
         if for_pool:
             self._pool.add(for_pool, asked_at)
@@ -290,7 +293,7 @@ class Worker(Actor):
 
     def _is_tried_again(self, lost: Outcome) -> bool:
         """Requeue a job whose child died, if it may be. In a thread of the pool."""
-        if not try_again(self.config, self.process_name, lost):
+        if not try_again(self.config, self.process_name, lost, self._registration.importing):
             return False
         self._owned.pop(lost.job.id, None)
         self._registration.settle([lost])

@@ -95,7 +95,7 @@ class Killer:
             # Its children are not killed: they have to see to that themselves.
             process.kill()
             wait_until(lambda: _is_ours(descriptor), what="all who could note something are dead")
-            begun = journal.begun_of(self._journals, path.stem)
+            begun = journal.notes_of(self._journals, path.stem).begun
         finally:
             os.close(descriptor)
         assert begun is not None

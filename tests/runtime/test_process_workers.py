@@ -119,6 +119,19 @@ def test_a_job_is_recorded_as_if_a_thread_had_run_it(runtime):
     assert job.created_at <= job.started_at <= job.finished_at
 
 
+def test_a_child_that_could_not_import_a_module_is_done_with_that(make_runtime):
+    # First, so that nothing is left to be imported for the last.
+    process_tasks.where.enqueue()
+    job = tasks.add.enqueue(1, 2)
+    Job.objects.filter(id=job.id).update(task_path="tests.site.fails_at_import.task")
+    make_runtime(workers=[PROCESS])
+    assert failure(job).exception_class == "dj_queue.exceptions.TaskNotImportable"
+
+    died = process_tasks.die.enqueue("exit")
+
+    assert "while the job ran" in failure(died).message
+
+
 def test_a_child_is_clean_between_jobs(runtime):
     leaving = process_tasks.leave_transaction_open.enqueue()
 

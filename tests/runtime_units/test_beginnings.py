@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import pytest
 from django.tasks.signals import task_started
@@ -37,6 +38,7 @@ def run(trial):
         trial.worker.name,
         trial.worker.clock,
         noting=lambda _: lambda: say("noted"),
+        importing=importing,
     )
 
     def run_it(way):
@@ -63,6 +65,13 @@ def log_lines():
     yield
     logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+@contextmanager
+def importing(_):
+    say("importing")
+    yield
+    say("imported")
 
 
 def words():
@@ -126,7 +135,7 @@ def test_a_failure_that_nothing_of_the_project_hears_of_is_no_beginning(run, way
 
 
 @everywhere
-def test_a_module_that_is_imported_for_the_job_may_end_the_process_and_so_is_part_of_it(
+def test_a_module_that_is_imported_for_the_job_may_end_the_process_and_so_has_a_note_of_its_own(
     run, way, tmp_path, monkeypatch
 ):
     name = f"imported_late_{way}"
@@ -147,7 +156,7 @@ def test_a_module_that_is_imported_for_the_job_may_end_the_process_and_so_is_par
 
     run(way)
 
-    assert words() == ["noted", "import", "task"]
+    assert words() == ["importing", "import", "imported", "noted", "task"]
     del sys.modules[name]
 
 

@@ -11,7 +11,7 @@ from django.db import connections
 
 from dj_queue.ids import new_job_id
 from dj_queue.runtime import journal
-from dj_queue.runtime.journal import Journal, Owner
+from dj_queue.runtime.journal import Journal, Notes, Owner
 from dj_queue.store.records import Claim
 from tests.contrib.servers import ROOT
 from tests.waiting import wait_until
@@ -23,7 +23,7 @@ _PROGRAM = """
 import sys, time
 from pathlib import Path
 from uuid import UUID
-from dj_queue.runtime.journal import Journal, Owner
+from dj_queue.runtime.journal import Journal, Notes, Owner
 from dj_queue.store.records import Claim
 journal = Journal.open(Path(sys.argv[1]), Owner("database", "default", "other"), capacity=8)
 claims = [Claim(UUID(each), token) for token, each in enumerate(sys.argv[2:], start=1)]
@@ -70,20 +70,20 @@ def test_it_knows_what_has_begun_and_is_not_settled(own, claims):
         own.begin(claim)
     own.settle(claims[:2])
 
-    assert own.begun == set(claims[2:])
+    assert own.notes.begun == set(claims[2:])
 
 
 def test_what_was_never_begun_may_be_settled(own, claims):
     own.settle(claims)
 
-    assert own.begun == frozenset()
+    assert own.notes.begun == frozenset()
 
 
 def test_places_are_used_again(own):
     for token in range(1, 100):
         claim = Claim(new_job_id(), token)
         own.begin(claim)
-        assert own.begun == {claim}
+        assert own.notes.begun == {claim}
         own.settle([claim])
 
 
@@ -93,14 +93,40 @@ def test_the_same_job_claimed_anew_is_another_note(own, claims):
     own.begin(again)
     own.settle([first])
 
-    assert own.begun == {again}
+    assert own.notes.begun == {again}
+
+
+def test_an_import_is_another_note_and_lasts_as_long_as_its_block(own, claims):
+    new, reserved, begun, _ = claims
+    own.reserve(reserved)
+    own.begin(begun)
+
+    with own.importing([new, reserved, begun]):
+        notes = own.notes
+
+    assert notes == Notes(begun=frozenset(), importing=frozenset([new, reserved, begun]))
+    assert own.notes == Notes(begun=frozenset([begun]))
+    # The places of those that have one are still theirs.
+    own.begin(reserved)
+    assert own.notes.begun == {reserved, begun}
+    own.settle(claims)
+    assert own.notes.begun == frozenset()
+
+
+def test_imports_take_no_place_for_good(own, claims):
+    for _ in range(50):
+        with own.importing(claims):
+            assert own.notes.begun == frozenset()
+
+    own.begin(claims[0])
+    assert own.notes.begun == {claims[0]}
 
 
 def test_with_more_jobs_than_it_has_room_for_nothing_is_known(own):
     for token in range(1, 10):
         own.begin(Claim(new_job_id(), token))
 
-    assert own.begun is None
+    assert own.notes.begun is None
 
 
 def test_a_full_disk_is_an_error_when_it_is_opened_and_not_a_crash_later(tmp_path):
@@ -166,7 +192,7 @@ def test_its_age_is_that_of_the_last_sign_of_life(own):
 def test_of_a_living_process_it_is_not_orphaned_but_can_be_read(tmp_path, other, claims):
     with journal.orphaned(found(tmp_path)) as orphan:
         assert orphan is None
-    assert journal.begun_of(tmp_path, "other") == set(claims[:3])
+    assert journal.notes_of(tmp_path, "other").begun == set(claims[:3])
 
 
 def test_of_a_stopped_process_it_is_not_orphaned_either(tmp_path, other):
@@ -182,7 +208,7 @@ def test_of_a_killed_process_it_says_what_had_begun(tmp_path, other, claims):
 
     with journal.orphaned(found(tmp_path)) as orphan:
         assert orphan.owner == Owner("database", "default", "other")
-        assert orphan.begun == set(claims[:3])
+        assert orphan.notes.begun == set(claims[:3])
         orphan.remove()
     assert journal.paths(tmp_path) == []
 
@@ -192,7 +218,7 @@ _PARENT = """
 import subprocess, sys, time
 from pathlib import Path
 from uuid import UUID
-from dj_queue.runtime.journal import Journal, Owner
+from dj_queue.runtime.journal import Journal, Notes, Owner
 from dj_queue.store.records import Claim
 journal = Journal.open(Path(sys.argv[1]), Owner("database", "default", "parent"), capacity=8)
 child = subprocess.Popen(
@@ -242,7 +268,7 @@ def family(tmp_path, claims):
 def test_a_child_notes_what_it_begins_and_what_is_only_reserved_has_not_begun(
     tmp_path, family, claims
 ):
-    assert journal.begun_of(tmp_path, "parent") == set(claims[1:3])
+    assert journal.notes_of(tmp_path, "parent").begun == set(claims[1:3])
 
 
 def test_of_a_killed_process_it_is_not_orphaned_while_a_child_could_begin_something(
@@ -257,7 +283,7 @@ def test_of_a_killed_process_it_is_not_orphaned_while_a_child_could_begin_someth
 
     def is_orphaned():
         with journal.orphaned(found(tmp_path)) as orphan:
-            return orphan is not None and orphan.begun == set(claims[1:3])
+            return orphan is not None and orphan.notes.begun == set(claims[1:3])
 
     wait_until(is_orphaned)
 
@@ -291,7 +317,7 @@ def test_what_is_closed_and_kept_can_be_recovered_in_the_same_process(tmp_path, 
     left.close(remove=False)
 
     with journal.orphaned(found(tmp_path)) as orphan:
-        assert orphan.begun == {claims[0]}
+        assert orphan.notes.begun == {claims[0]}
 
 
 def test_a_forked_child_neither_holds_nor_closes_it(tmp_path, own, claims):
@@ -303,7 +329,7 @@ def test_a_forked_child_neither_holds_nor_closes_it(tmp_path, own, claims):
     os.waitpid(child, 0)
 
     assert own.path.exists()
-    assert own.begun == {claims[0]}
+    assert own.notes.begun == {claims[0]}
 
 
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
@@ -311,7 +337,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
 
     with journal.orphaned(found(tmp_path)) as orphan:
         assert orphan is None
-    assert journal.begun_of(tmp_path, "other") is None
+    assert journal.notes_of(tmp_path, "other").begun is None
 
 
 def test_the_default_folder_belongs_to_this_user_alone(tmp_path, monkeypatch):
