@@ -70,6 +70,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.enqueued: set[int] = set()
+        self.stretch = 1
+        """What the time of each job is multiplied by."""
         self._words: dict[str, dict[int, list[Line]]] = defaultdict(lambda: defaultdict(list))
         self._read_until: dict[Path, int] = defaultdict(int)
         self._known: set[tuple[Path, int]] = set()
@@ -98,7 +100,7 @@ class Ledger:
         if number % 10 == 0 and need_database:
             return fault_tasks.record_and_enqueue, (path, number, _FOLLOWERS + number), {}
         kind = fault_tasks.record_async if number % 5 == 1 else fault_tasks.record
-        return kind, (path, number, SECONDS[number % len(SECONDS)]), {}
+        return kind, (path, number, self.stretch * SECONDS[number % len(SECONDS)]), {}
 
     def began(self) -> dict[int, list[Line]]:
         """Each beginning, by number."""

@@ -7,10 +7,10 @@ from tests.faults.nodes import working
 from tests.waiting import wait_until
 
 JOBS = 5000 if FULL else 400
-KILLS = 4
+KILLS = 36 if FULL else 4
 """How many there are at least; in full size they go on while there is work."""
-KILLS_WITH_CHILDREN = 10 if FULL else 2
-KILLS_OF_CHILDREN = 10 if FULL else 3
+KILLS_WITH_CHILDREN = 24 if FULL else 2
+KILLS_OF_CHILDREN = 24 if FULL else 3
 """The parent waits twice as long before each restart of a child that did not live for long."""
 
 
@@ -18,6 +18,8 @@ def test_processes_that_are_killed_and_started_anew(ledger, killer):
     def goes_on():
         return killer.kills < KILLS or (FULL and ReadyExecution.objects.count() > JOBS // 10)
 
+    # In full size they last through dozens of kills.
+    ledger.stretch = 4 if FULL else 1
     ledger.enqueue(JOBS)
 
     killer.kill_and_start_anew(goes_on)
