@@ -61,7 +61,7 @@ class Worker(Actor):
         """The most jobs to take; lowered where the process is replaced after so many."""
         self.ended = 0
         """How many jobs ended here and have their outcome written."""
-        self._mark = DrainingMark(config, self._clock)
+        self._mark = DrainingMark(config, self._clock, registration, self.process_name)
         self._finisher = Finisher()
         self._places = Places()
         runner = TaskRunner(
@@ -170,7 +170,7 @@ class Worker(Actor):
         room = self._room()
         if not room and not len(self._finisher):
             if self._is_quiet:
-                self._mark.write(session, claimer.process_id, self.metadata, self.running)
+                self._mark.write(session, self.metadata, self.running)
             return self._idle_seconds(session)
         if self._exchange(session, claimer, room):
             self._polling.found_work()
@@ -365,7 +365,7 @@ class Worker(Actor):
                     self._finisher.exchange(session, claimer, NOTHING)
                     continue
                 if not is_idle:
-                    self._mark.write(session, claimer.process_id, self.metadata, self.running)
+                    self._mark.write(session, self.metadata, self.running)
             except Error as error:
                 events.emit(events.OutcomesDelayed(self.config.alias, len(self._finisher), error))
                 is_idle = False

@@ -72,6 +72,26 @@ def test_a_worker_that_claims_nothing_more_is_marked_though_nothing_runs(make_ru
 
 
 @pytest.mark.parametrize("how", ["stop", "quiesce"])
+def test_one_that_was_taken_for_dead_meanwhile_is_marked_again(make_runtime, how):
+    runtime = make_runtime(workers=ONE_THREAD, shutdown_timeout=20, process_heartbeat_interval=0.2)
+    runtime_tasks.wait_at.enqueue("job")
+    wait_until(gate("job began").is_set)
+    stopping = threading.Thread(target=getattr(runtime, how))
+    stopping.start()
+    marked = Process.objects.filter(kind="Worker", metadata__shutdown_state="draining")
+    first = wait_until(marked.first)
+
+    Process.objects.update(supervisor=None)
+    Process.objects.all().delete()
+
+    again = wait_until(marked.exclude(id=first.id).first)
+    gate("job").set()
+    stopping.join(10)
+    # It has stopped since the same moment.
+    assert again.metadata == first.metadata
+
+
+@pytest.mark.parametrize("how", ["stop", "quiesce"])
 @pytest.mark.parametrize(
     "task", [runtime_tasks.until_stopping, runtime_tasks.async_until_stopping], ids=["def", "async"]
 )
