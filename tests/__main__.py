@@ -43,6 +43,7 @@ DOORS = {
     "tests/contrib/test_fork_mode.py": ("postgres",),
     "tests/contrib/test_gunicorn.py": ("postgres",),
     "tests/contrib/test_mod_wsgi.py": ("sqlite",),
+    "tests/contrib/test_named_settings.py": ("sqlite",),
     "tests/contrib/test_setups.py": ("sqlite",),
     "tests/contrib/test_wsgi.py": ("sqlite",),
 }

@@ -100,13 +100,20 @@ def started(
     ready: str,
     folder: Path = ROOT,
     prefix: Sequence[str] = (),
+    names_settings: bool = True,
     **options: Any,
 ) -> Iterator[Server]:
-    """Run `PREFIX python ARGUMENTS` in *folder* until the block ends; begins when *ready* was printed."""
+    """Run `PREFIX python ARGUMENTS` in *folder* until the block ends; begins when *ready* was printed.
+
+    With *names_settings* the environment names the settings of the tests; else a file of *folder* has to.
+    """
+    variables = environment(**options)
+    if not names_settings:
+        del variables["DJANGO_SETTINGS_MODULE"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*prefix, sys.executable, *arguments],
-            env=environment(**options),
+            env=variables,
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -30,6 +30,7 @@ def service(folder: Path) -> dict[str, str]:
 def install(folder: Path, home: Path) -> None:
     """Put a set-up where its README says, in a project at *home*."""
     (home / "mysite").mkdir()
+    (home / "mysite" / "settings.py").write_text("from tests.settings import *\n")
     (home / ".venv").mkdir()
     (home / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     for path in folder.iterdir():
@@ -49,7 +50,12 @@ def test_a_setup_serves_runs_jobs_and_stops_without_loss(tmp_path, name, monkeyp
     assert unit["WorkingDirectory"] == HOME
 
     with serving(
-        shlex.split(command), tmp_path / "log", port=port, folder=tmp_path, **BUSY
+        shlex.split(command),
+        tmp_path / "log",
+        port=port,
+        folder=tmp_path,
+        names_settings=False,
+        **BUSY,
     ) as server:
         wait_until(serving_processes)
         (job,) = finished(server.enqueue(WHICH))
