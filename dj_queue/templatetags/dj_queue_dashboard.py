@@ -27,20 +27,6 @@ _STATES = {
     "finished": _("finished"),
 }
 
-# What became of a firing.
-_OUTCOMES = {
-    "finished": _("ended well"),
-    "failed": _("failed"),
-    "open": _("has not ended"),
-    "gone": _("the job is not there any more"),
-}
-
-
-@register.filter
-def outcome_name(outcome: str) -> str:
-    """What became of a firing, in the reader's language."""
-    return str(_OUTCOMES[outcome])
-
 
 @register.filter
 def state_name(state: str) -> str:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from dj_queue.admin.page import Page
 from dj_queue.admin.schedule_words import in_words
 from dj_queue.admin.sections import Section, section
+from dj_queue.admin.strips import Firing, Strips
 from dj_queue.exceptions import InvalidSchedule
 from dj_queue.models import RecurringExecution, RecurringTask
 from dj_queue.schedule import parse
@@ -37,7 +38,9 @@ class RecurringRow:
     """A recurring task and its last firings, the newest first."""
 
     task: RecurringTask
-    firings: list[dict[str, Any]] = field(default_factory=list)
+    firings: list[Firing] = field(default_factory=list)
+    strip: str = ""
+    """Their dots, the oldest first."""
 
     @property
     def last_at(self) -> Any:
@@ -90,6 +93,9 @@ def recurring(page: Page) -> HttpResponse:
     )
     rows = recurring_section(page, tasks, size=50)
     _give_firings(page, rows.rows)
+    strips = Strips(page)
+    for row in rows.rows:
+        row.strip = strips.strip(reversed(row.firings))
     fires_dynamic = page.config.options.scheduler.dynamic_tasks_enabled
     has_sleeping = not fires_dynamic and any(not task.static for task in tasks)
     context = {"recurring": rows, "has_sleeping": has_sleeping, "strip": STRIP}
