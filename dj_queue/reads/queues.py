@@ -103,7 +103,8 @@ def ready_states(
         .order_by("queue_name")
     }
     paused = paused_queues(config, names)
-    waits = waits_since(config, {name: oldest for name, (_, oldest) in found.items()})
+    came = {name: oldest for name, (_, oldest) in found.items()}
+    waits = waits_since(config, came, store_for(database).now()) if came else {}
     return {
         name: ReadyState(
             found[name][0] if name in found else 0,
@@ -166,7 +167,9 @@ def waiting_counts(
     return dict(sorted(totals.items()))
 
 
-def waits_since(config: BackendConfig, oldest: Mapping[str, datetime]) -> dict[str, float]:
+def waits_since(
+    config: BackendConfig, oldest: Mapping[str, datetime], now: datetime
+) -> dict[str, float]:
     """For how long the oldest jobs have waited: *oldest* says since when, by queue."""
     if not oldest:
         return {}
@@ -177,7 +180,6 @@ def waits_since(config: BackendConfig, oldest: Mapping[str, datetime]) -> dict[s
     )
     for name, start, end in past.values_list("queue_name", "paused_at", "resumed_at"):
         pauses[name].append((_aware(start), _aware(end)))
-    now = store_for(database).now()
     return {name: seconds_waited(since, now, pauses[name]) for name, since in oldest.items()}
 
 

@@ -14,7 +14,6 @@ from django.db.models import Count, OuterRef, Subquery
 
 from dj_queue.config import BackendConfig
 from dj_queue.models import (
-    BlockedExecution,
     Leadership,
     Process,
     RecurringExecution,
@@ -140,7 +139,8 @@ class BackendSnapshot:
 def snapshot(config: BackendConfig, now: datetime | None = None) -> BackendSnapshot:
     """The backend of *config*; *now*, aware, replaces the database's clock for what lives and is overdue."""
     database, options = config.options.database_alias, config.options
-    now = now or store_for(database).now()
+    asked_at = store_for(database).now()
+    now = now or asked_at
     retention = _seconds(options.clear_failed_jobs_after)
     failures = counts.failed(config, kept_since=None if retention is None else now - retention)
     listed = processes(config, now)
@@ -151,7 +151,7 @@ def snapshot(config: BackendConfig, now: datetime | None = None) -> BackendSnaps
         database_alias=database,
         taken_at=now,
         alive_threshold=timedelta(seconds=options.process_alive_threshold),
-        queues=queue_stats(config, listed, failures),
+        queues=_queue_stats(config, asked_at, listed, failures),
         processes=listed,
         leaders=leaders(config),
         recurring=recurring,
@@ -163,16 +163,20 @@ def snapshot(config: BackendConfig, now: datetime | None = None) -> BackendSnaps
     )
 
 
-def queue_stats(
+def queue_stats(config: BackendConfig) -> list[QueueStats]:
+    """Every known queue, sorted by name."""
+    now = store_for(config.options.database_alias).now()
+    failures = counts.failed(config, kept_since=None)
+    return _queue_stats(config, now, processes(config, now), failures)
+
+
+def _queue_stats(
     config: BackendConfig,
-    known_processes: Sequence[ProcessStats] | None = None,
-    failures: Failure | None = None,
+    now: datetime,
+    known_processes: Sequence[ProcessStats],
+    failures: Failure,
 ) -> list[QueueStats]:
-    """Every known queue, sorted by name; what the caller knows already need not be asked again."""
-    database = config.options.database_alias
-    if known_processes is None:
-        known_processes = processes(config, store_for(database).now())
-    failed = (failures or counts.failed(config, kept_since=None)).by_queue
+    database, failed = config.options.database_alias, failures.by_queue
     finished = throughput.finished_by_queue(database, config.alias)
     running = counts.running(config)
     paused = queues.paused_queues(config)
@@ -181,7 +185,7 @@ def queue_stats(
     found[JobState.CLAIMED], found[JobState.FAILED] = running, failed
     ready = found[JobState.READY]
     oldest = counts.oldest_by_queue(counts.oldest_ready(config, sorted(ready)))
-    waited = queues.waits_since(config, oldest)
+    waited = queues.waits_since(config, oldest, now)
     following = counts.next_scheduled(config)
     expiring = counts.first_expiring(config) if found[JobState.BLOCKED] else {}
     selections = [_selection(each) for each in known_processes if _is_worker(each)]
@@ -264,20 +268,15 @@ def recurring_stats(config: BackendConfig) -> tuple[list[RecurringStats], int]:
 def semaphore_stats(config: BackendConfig) -> tuple[list[SemaphoreStats], int]:
     """The first `LISTED` semaphores of the database by their keys, and how many there are."""
     database = config.options.database_alias
-    rows = list(Semaphore.objects.using(database).order_by("key")[:LISTED])
-    keys = [row.key for row in rows]
-    held = _by_key(SemaphoreHolder.in_use(database).filter(key__in=keys), "key")
-    blocked = BlockedExecution.objects.using(database).filter(concurrency_key__in=keys)
-    waiting = _by_key(blocked.order_by()[: counts.EXACT], "concurrency_key")
+    columns = ("key", "limit", "expires_at")
+    rows = list(Semaphore.objects.using(database).order_by("key").values_list(*columns)[:LISTED])
+    keys = [key for key, *_ in rows]
+    in_use = SemaphoreHolder.in_use(database).filter(key__in=keys).values_list("key")
+    held = dict(in_use.annotate(Count("pk")).order_by("key"))
+    waiting = counts.blocked_by_key(config, keys)
     listed = [
-        SemaphoreStats(
-            row.key,
-            row.limit,
-            held.get(row.key, 0),
-            waiting.get(row.key, 0),
-            _aware(row.expires_at),
-        )
-        for row in rows
+        SemaphoreStats(key, limit, held.get(key, 0), waiting.get(key, 0), _aware(expires_at))
+        for key, limit, expires_at in rows
     ]
     is_all = len(rows) < LISTED
     return listed, len(rows) if is_all else Semaphore.objects.using(database).count()
@@ -291,16 +290,6 @@ def _known(config: BackendConfig) -> set[str]:
     recurring = RecurringTask.objects.using(database).filter(backend_alias=config.alias)
     waiting = store_for(database).waiting_queues(config.alias)
     return waiting.union(recurring.values_list("queue_name", flat=True))
-
-
-def _by_key(rows: Any, column: str) -> dict[str, int]:
-    if rows.query.is_sliced:
-        # Counted here: a sum over some of the rows takes a statement that not every database can do.
-        found: dict[str, int] = {}
-        for key in rows.values_list(column, flat=True):
-            found[key] = found.get(key, 0) + 1
-        return found
-    return dict(rows.values_list(column).annotate(Count("pk")).order_by(column))
 
 
 def _number(by_name: Any, name: str) -> int:

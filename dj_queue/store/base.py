@@ -17,6 +17,7 @@ from django.db import connections
 
 from dj_queue.selectors import EVERYTHING, QueueSelection
 from dj_queue.states import DispatchOutcome
+from dj_queue.store.estimates import Statement
 from dj_queue.store.limited import in_own_transaction, insert_limited
 from dj_queue.store.locks import Holder, LeaderLock
 from dj_queue.store.queue_names import WAITING_QUEUES_BY_SKIPPING
@@ -238,9 +239,12 @@ class Store(ABC):
             cursor.execute(statement, [backend_alias] * statement.count("%s"))
             return {row[0] for row in cursor.fetchall()}
 
-    def estimated_rows(self, statement: str, parameters: Sequence[Any]) -> int | None:
-        """How many rows the planner expects of a statement, which is not run; None where it cannot tell."""
-        del statement, parameters
+    def estimated_rows(self, statements: Sequence[Statement]) -> list[int] | None:
+        """How many rows the planner expects of each of *statements*; None where it cannot tell.
+
+        See `dj_queue.store.estimates` for what they may be. They are not run.
+        """
+        del statements
         return None
 
     def announce_settled(self, settled: Settled) -> None:

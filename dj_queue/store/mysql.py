@@ -22,6 +22,7 @@ from dj_queue.selectors import EVERYTHING, QueueSelection
 from dj_queue.states import DispatchOutcome
 from dj_queue.store import mysql_sql as sql
 from dj_queue.store.base import ROWS_PER_STATEMENT, PartWritten, Session, Store, Topic
+from dj_queue.store.estimates import Statement, mysql_rows
 from dj_queue.store.locks import Holder, LeaderLock
 from dj_queue.store.mysql_exchange import (
     CHARACTERS_PER_STATEMENT,
@@ -109,12 +110,9 @@ class MySQLStore(Store):
         with connections[self.alias].cursor() as cursor:
             return clock(cursor)
 
-    def estimated_rows(self, statement: str, parameters: Sequence[Any]) -> int | None:
+    def estimated_rows(self, statements: Sequence[Statement]) -> list[int] | None:
         with connections[self.alias].cursor() as cursor:
-            cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {statement}", parameters)
-            names = [column[0] for column in cursor.description]
-            found = cursor.fetchone()[names.index("rows")]
-        return None if found is None else int(found)
+            return mysql_rows(cursor, statements)
 
     def slots(self, cursor: Any) -> MySQLSlots:
         return MySQLSlots(cursor)

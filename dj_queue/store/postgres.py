@@ -1,6 +1,5 @@
 """PostgreSQL: one statement to enqueue, one to finish what is done and claim what can start."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,6 +18,7 @@ from dj_queue.store import postgres_arrays as arrays
 from dj_queue.store import postgres_sql as sql
 from dj_queue.store.announcements import Announcements
 from dj_queue.store.base import ROWS_PER_STATEMENT, PartWritten, Session, Store, Topic
+from dj_queue.store.estimates import Statement, postgres_rows
 from dj_queue.store.postgres_session import PostgresSession
 from dj_queue.store.postgres_slots import PostgresSlots
 from dj_queue.store.records import (
@@ -92,11 +92,9 @@ class PostgresStore(Store):
         self._note_pooler(connection, row[2])
         return InsertedClaim(_aware(row[0]), row[1])
 
-    def estimated_rows(self, statement: str, parameters: Sequence[Any]) -> int | None:
+    def estimated_rows(self, statements: Sequence[Statement]) -> list[int] | None:
         with connections[self.alias].cursor() as cursor:
-            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
-            plan = cursor.fetchone()[0]
-        return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
+            return postgres_rows(cursor, statements)
 
     def slots(self, cursor: Any) -> PostgresSlots:
         def run(statement: LiteralString, parameters: Sequence[Any]) -> Sequence[Any]:

@@ -107,7 +107,7 @@ def test_estimates_of_large_queues_are_kept(world, monkeypatch):
     config = load_backend_config("default")
     monkeypatch.setattr(counts, "EXACT", 2)
     monkeypatch.setattr(counts, "LARGE", 3)
-    monkeypatch.setattr(type(store_for("default")), "estimated_rows", lambda *_: 40)
+    monkeypatch.setattr(type(store_for("default")), "estimated_rows", lambda *_: [40])
     for _ in range(3):
         world.ready()
     assert counts.waiting(config, ["mail"])[JobState.READY]["mail"] == counts.Count(40, False)
@@ -163,6 +163,7 @@ _LARGE = frozenset(
 def test_no_page_reads_a_large_table_to_its_end(operator, monkeypatch, settings):
     settings.DJ_QUEUE_OBSERVABILITY_PUBLIC = True
     monkeypatch.setattr(counts, "EXACT", 200)
+    monkeypatch.setattr(counts, "SAMPLE", 200)
     monkeypatch.setattr(rows, "_CAP", 200)
     monkeypatch.setattr(counting, "CAP", 200)
     monkeypatch.setattr(counting, "NEXT", 50)
@@ -185,6 +186,7 @@ def test_no_page_reads_a_large_table_to_its_end(operator, monkeypatch, settings)
         reverse("admin:dj_queue_job_change", args=[job]),
         reverse("admin:dj_queue_failedexecution_changelist"),
         reverse("dj_queue:stats"),
+        reverse("dj_queue:metrics"),
     ]
     read = {url: read_to_the_end(asked(operator, url)) for url in urls}
 

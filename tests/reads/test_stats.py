@@ -4,13 +4,14 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from dj_queue import observability
 from dj_queue.config import load_backend_config
+from dj_queue.ids import new_job_ids
 from dj_queue.models import (
     BlockedExecution,
     ClaimedExecution,
@@ -130,16 +131,12 @@ def test_pauses_do_not_count_as_waiting(config):
     assert (paused.latency, paused.paused) == (None, True)
 
 
-def test_what_is_too_much_to_count_is_estimated_and_says_so(config, monkeypatch):
-    monkeypatch.setattr(counts, "EXACT", 10)
-    in_queue("few").enqueue(1, 1)
-    made = in_queue("many").enqueue(1, 1)
-    job = Job.objects.get(id=made.id)
-    from dj_queue.ids import new_job_ids
-
-    ReadyExecution.objects.bulk_create(
-        ReadyExecution(job_id=job_id, queue_name="many") for job_id in new_job_ids(199)
-    )
+def many_ready(numbers):
+    """So many ready jobs in each queue, which the planner knows of."""
+    for name, number in numbers.items():
+        ReadyExecution.objects.bulk_create(
+            ReadyExecution(job_id=job_id, queue_name=name) for job_id in new_job_ids(number)
+        )
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ANALYZE dj_queue_ready_executions")
@@ -147,19 +144,47 @@ def test_what_is_too_much_to_count_is_estimated_and_says_so(config, monkeypatch)
             cursor.execute("ANALYZE TABLE dj_queue_ready_executions")
             cursor.fetchall()
 
+
+def test_what_is_too_much_to_count_is_estimated_and_says_so(config, monkeypatch):
+    monkeypatch.setattr(counts, "EXACT", 10)
+    many_ready({"few": 1, "many": 200})
+
     few, many = queue(config, "few"), queue(config, "many")
 
     assert (few.ready, few.estimated) == (1, ())
     assert 100 <= many.ready <= 400
     is_counted = connection.vendor == "sqlite"
     assert many.estimated == (() if is_counted else (JobState.READY,))
-    assert job.queue_name == "many"
+
+
+def test_large_queues_are_estimated_with_one_question(config, monkeypatch):
+    monkeypatch.setattr(counts, "EXACT", 10)
+    many_ready({"a": 1000, "b": 50, "c": 300})
+
+    with transaction.atomic(), CaptureQueriesContext(connection) as asked:
+        if connection.vendor == "postgresql":
+            make_workers_cheap()
+        found = counts.waiting(config, ["a", "b", "c"])[JobState.READY]
+
+    for name, number in (("a", 1000), ("b", 50), ("c", 300)):
+        assert found[name].number == pytest.approx(number, rel=0.3)
+    explained = [query for query in asked if query["sql"].startswith("EXPLAIN")]
+    assert len(explained) == (0 if connection.vendor == "sqlite" else 1)
+
+
+def make_workers_cheap():
+    """What the planner then expects of a part of a plan is what one worker would find."""
+    costs = ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size")
+    scans = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
+    with connection.cursor() as cursor:
+        for name in (*costs, *scans):
+            cursor.execute(f"SET LOCAL {name} = 0")
 
 
 def test_many_failures_are_sampled_and_spread_over_the_queues(config, monkeypatch):
     monkeypatch.setattr(counts, "SAMPLE", 4)
-    monkeypatch.setattr("dj_queue.store.base.Store.estimated_rows", lambda *_: 40)
-    monkeypatch.setattr(type(counts.store_for("default")), "estimated_rows", lambda *_: 40)
+    monkeypatch.setattr("dj_queue.store.base.Store.estimated_rows", lambda *_: [40])
+    monkeypatch.setattr(type(counts.store_for("default")), "estimated_rows", lambda *_: [40])
     for name in ("a", "b", "a", "b", "a", "b"):
         fail(in_queue(name).enqueue(1, 1))
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from django.db import connections
 
-from dj_queue.admin.queries.moments import read_moment
 from dj_queue.config import BackendConfig
 from dj_queue.reads import counts
 from dj_queue.reads.kept import LARGE, Kept
+from dj_queue.reads.moments import read_moment
 from dj_queue.states import JobState
 from dj_queue.wording import Count, counted
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from django.db import connections
 
-from dj_queue.admin.queries.moments import read_moment, write_moment
 from dj_queue.config import BackendConfig
 from dj_queue.models import FailedExecution
+from dj_queue.reads.moments import read_moment, write_moment
 from dj_queue.wording import Count
 
 WINDOW = 2000
