@@ -1,7 +1,7 @@
 """Whether jobs of a backend are being run, and what is wrong if they are not.
 
-Each check returns sentences for somebody who has to act on them; none of them means healthy. Those that
-the dashboard shows are in the reader's language.
+Each check returns sentences for somebody who has to act on them, in the reader's language; none of them means
+healthy.
 """
 
 from collections.abc import Iterator, Sequence
@@ -145,7 +145,9 @@ def deep_problems(
     yield from _copy_problems(database, backend_alias)
     yield from _claim_problems(database, backend_alias, now - max_age)
     if keys := _first(Semaphore.objects.using(database).filter(value__gt=F("limit")), "key"):
-        yield f"semaphores with more free slots than they have slots: {_some(keys)}"
+        yield _("semaphores with more free slots than they have slots: %(keys)s") % {
+            "keys": _some(keys)
+        }
     yield from vacuum.vacuum_problems(database, old=vacuum.OLD_TRANSACTION)
 
 
@@ -177,7 +179,10 @@ def _migration_problems(database: str) -> Iterator[str]:
     targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "dj_queue"]
     if plan := executor.migration_plan(targets):
         names = [migration.name for migration, _backwards in plan]
-        yield f"migrations of dj_queue are not applied on database {database!r}: {_some(names)}"
+        yield _("migrations of dj_queue are not applied on database %(database)s: %(names)s") % {
+            "database": repr(database),
+            "names": _some(names),
+        }
 
 
 def _version_problems(database: str, backend_alias: str, version: str | None) -> Iterator[str]:
@@ -186,12 +191,21 @@ def _version_problems(database: str, backend_alias: str, version: str | None) ->
     for row in rows.filter(supervisor=None):
         found, protocol = (row.metadata.get(n) for n in ("dj_queue_version", "rollout_protocol"))
         if protocol not in (None, ROLLOUT_PROTOCOL):
-            yield (
-                f"{row.name} (dj_queue {found or 'of unknown version'}) has rollout_protocol {protocol}, "
-                f"which must not run beside {ROLLOUT_PROTOCOL}"
-            )
+            yield _(
+                "%(name)s (dj_queue %(version)s) has rollout_protocol %(protocol)s, which must not run "
+                "beside %(ours)s"
+            ) % {
+                "name": row.name,
+                "version": found or _("of unknown version"),
+                "protocol": protocol,
+                "ours": ROLLOUT_PROTOCOL,
+            }
         if version is not None and found != version:
-            yield f"{row.name} runs dj_queue {found or '(unknown)'}, and {version} is required"
+            yield _("%(name)s runs dj_queue %(version)s, and %(required)s is required") % {
+                "name": row.name,
+                "version": found or _("of unknown version"),
+                "required": version,
+            }
 
 
 def _state_problems(database: str, backend_alias: str) -> Iterator[str]:
@@ -207,25 +221,31 @@ def _state_problems(database: str, backend_alias: str) -> Iterator[str]:
     )
     several = jobs.filter(Q(places__gt=1) | Q(places__gt=0, finished_at__isnull=False))
     if ids := _first(several, "id"):
-        yield f"jobs in more than one state at once: {_some(ids)}"
+        yield _("jobs in more than one state at once: %(ids)s") % {"ids": _some(ids)}
     if ids := _first(jobs.filter(places=0, finished_at__isnull=True), "id"):
-        yield f"jobs in no state at all, which nobody will run: {_some(ids)}"
+        yield _("jobs in no state at all, which nobody will run: %(ids)s") % {"ids": _some(ids)}
 
 
 def _copy_problems(database: str, backend_alias: str) -> Iterator[str]:
     jobs = Job.objects.using(database).filter(id=OuterRef("job_id"))
     for state, model in _EXECUTIONS.items():
-        rows = model.objects.using(database)
+        rows, table = model.objects.using(database), f"dj_queue_{state}_executions"
         if state not in ("claimed", "failed"):
             rows = rows.filter(backend_alias=backend_alias)
         if ids := _first(rows.filter(~Exists(jobs)), "job_id"):
-            yield f"{state} executions whose job is gone: {_some(ids)}"
+            yield _("rows of %(table)s whose job is gone: %(ids)s") % {
+                "table": table,
+                "ids": _some(ids),
+            }
         if state not in ("claimed", "failed"):
             same = jobs.filter(
                 queue_name=OuterRef("queue_name"), backend_alias=OuterRef("backend_alias")
             )
             if ids := _first(rows.filter(Exists(jobs) & ~Exists(same)), "job_id"):
-                yield f"{state} executions in another queue or backend than their job: {_some(ids)}"
+                yield _("rows of %(table)s in another queue or backend than their job: %(ids)s") % {
+                    "table": table,
+                    "ids": _some(ids),
+                }
 
 
 def _claim_problems(database: str, backend_alias: str, alive_since: datetime) -> Iterator[str]:
@@ -236,7 +256,7 @@ def _claim_problems(database: str, backend_alias: str, alive_since: datetime) ->
         ~Exists(living), job__backend_alias=backend_alias
     )
     if ids := _first(lost, "job_id"):
-        yield f"claimed jobs whose process gives no sign of life: {_some(ids)}"
+        yield _("claimed jobs whose process gives no sign of life: %(ids)s") % {"ids": _some(ids)}
 
 
 def _leftover_problems(

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connections
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from dj_queue.reads.tables import postgres_tables
 
@@ -84,30 +85,41 @@ def vacuum_problems(
         dead, share, vacuumed = table["dead_tuples"], table["dead_tuple_ratio"], _vacuumed(table)
         overdue = vacuumed is None or vacuumed <= long_ago
         if dead >= many_dead_rows and share >= _MUCH_OF_THE_TABLE and overdue:
-            last = "never" if vacuumed is None else f"at {vacuumed:%F %T %Z}"
-            yield (
-                f"table {table['table_name']} is bloated: {dead} dead rows, {share:.0%} of all; "
-                f"it was last vacuumed {last}"
-            )
+            yield _bloated(table["table_name"], dead, share, vacuumed)
     with connections[database].cursor() as cursor:
         cursor.execute(_SESSIONS, [old.total_seconds()])
         for pid, seconds in cursor.fetchall():
-            yield (
-                f"a transaction has been open for {seconds:.0f} s and keeps dead rows from being removed: "
-                f"that of the session with pid {pid}"
-            )
+            yield _(
+                "a transaction has been open for %(seconds)d s and keeps dead rows from being removed: "
+                "that of the session with pid %(pid)d"
+            ) % {"seconds": seconds, "pid": pid}
         cursor.execute(_PREPARED, [old.total_seconds()])
         for gid, seconds in cursor.fetchall():
-            yield (
-                f"a prepared transaction has been open for {seconds:.0f} s and keeps dead rows from being "
-                f"removed: {gid}"
-            )
+            yield _(
+                "a prepared transaction has been open for %(seconds)d s and keeps dead rows from being "
+                "removed: %(gid)s"
+            ) % {"seconds": seconds, "gid": gid}
         cursor.execute(_SLOTS, [transactions_behind])
         for name, behind in cursor.fetchall():
-            yield (
-                f"replication slot {name} is {behind} transactions behind and keeps dead rows from being "
-                "removed"
+            yield _(
+                "replication slot %(name)s is %(behind)d transactions behind and keeps dead rows from "
+                "being removed"
+            ) % {"name": name, "behind": behind}
+
+
+def _bloated(table: str, dead: int, share: float, vacuumed: datetime | None) -> str:
+    values = {"table": table, "dead": dead, "percent": round(share * 100)}
+    if vacuumed is None:
+        return (
+            _(
+                "table %(table)s is bloated: %(dead)d dead rows, %(percent)d%% of all; it was never vacuumed"
             )
+            % values
+        )
+    return _(
+        "table %(table)s is bloated: %(dead)d dead rows, %(percent)d%% of all; it was last vacuumed at "
+        "%(at)s"
+    ) % {**values, "at": f"{vacuumed:%F %T %Z}"}
 
 
 def _vacuumed(table: dict[str, Any]) -> datetime | None:

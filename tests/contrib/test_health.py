@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import F
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from dj_queue.ids import new_job_id
 from dj_queue.models import (
@@ -148,8 +148,18 @@ def test_deep_finds_rows_that_do_not_fit_their_job():
 
     said = problem("--deep")
 
-    assert f"ready executions whose job is gone: {lone}" in said
-    assert f"ready executions in another queue or backend than their job: {differing.id}" in said
+    assert f"rows of dj_queue_ready_executions whose job is gone: {lone}" in said
+    assert f"another queue or backend than their job: {differing.id}" in said
+
+
+def test_what_deep_finds_is_told_in_the_language_of_who_asks():
+    result = tasks.add.enqueue(1, 1)
+    ReadyExecution.objects.all().delete()
+
+    with translation.override("de"):
+        said = problem("--deep")
+
+    assert f"Jobs in gar keinem Zustand, die niemand ausführen wird: {result.id}" in said
 
 
 def test_deep_finds_claims_of_processes_that_are_gone():
