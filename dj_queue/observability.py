@@ -97,6 +97,7 @@ def _queue(queue: QueueStats) -> dict[str, Any]:
         **{f"{state}_count": getattr(queue, state) for state in JobState},
         "paused": queue.paused,
         "latency_seconds": queue.latency,
+        "oldest_ready_at": _iso(queue.oldest_ready_at),
         "oldest_scheduled_at": _iso(queue.next_scheduled_at),
         "oldest_blocked_at": _iso(queue.oldest_blocked_at),
         "live_worker_count": queue.live_workers,

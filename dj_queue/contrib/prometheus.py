@@ -175,6 +175,13 @@ def _queues(families: _Families, taken: "BackendSnapshot") -> None:
                 queue.latency,
                 **labels,
             )
+        if queue.oldest_ready_at is not None:
+            families.gauge(
+                "dj_queue_queue_oldest_ready_timestamp_seconds",
+                "Since when the oldest ready job could run; absent when there is none.",
+                queue.oldest_ready_at.timestamp(),
+                **labels,
+            )
         families.gauge(
             "dj_queue_queue_live_workers",
             "Living workers that serve the queue; one that serves several counts in each.",

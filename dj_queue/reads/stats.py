@@ -47,6 +47,8 @@ class QueueStats:
     paused: bool
     latency: float | None
     """Seconds that the oldest ready job has waited, pauses not counted; None if there is none, or paused."""
+    oldest_ready_at: datetime | None
+    """Since when its oldest ready job could run, pauses counted."""
     next_scheduled_at: datetime | None
     oldest_blocked_at: datetime | None
     """When the first of its blocked jobs has waited for longer than its `concurrency_duration`."""
@@ -196,6 +198,7 @@ def _queue_stats(
             finished=finished.get(name, 0),
             paused=name in paused,
             latency=None if name in paused else waited.get(name),
+            oldest_ready_at=oldest.get(name),
             next_scheduled_at=following.get(name),
             oldest_blocked_at=expiring.get(name),
             live_workers=sum(selection.matches(name) for selection in selections),

@@ -128,7 +128,7 @@ def test_pauses_do_not_count_as_waiting(config):
 
     Pause.objects.create(queue_name="mail")
     paused = queue(config, "mail")
-    assert (paused.latency, paused.paused) == (None, True)
+    assert (paused.latency, paused.paused, paused.oldest_ready_at) == (None, True, since)
 
 
 def many_ready(numbers):

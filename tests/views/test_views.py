@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from dj_queue import probes
 from dj_queue.contrib import prometheus
-from dj_queue.models import Leadership, Occurrence, Pause, Process, Statistic
+from dj_queue.models import Leadership, Occurrence, Pause, Process, ReadyExecution, Statistic
 from dj_queue.models.statistics import FAILURE, MISSED
 from dj_queue.runtime import statistics
 from tests.runtime.conftest import failures, finished, make_runtime  # noqa: F401
@@ -148,6 +148,8 @@ def test_gauges_have_the_values_of_the_stats(public):
     assert value(found, "dj_queue_queue_paused", **mail) == 0
     assert value(found, "dj_queue_queue_live_workers", **mail) == 1
     assert value(found, "dj_queue_queue_latency_seconds", **mail) >= 0
+    since = ReadyExecution.objects.get().created_at.timestamp()
+    assert value(found, "dj_queue_queue_oldest_ready_timestamp_seconds", **mail) == since
     assert value(found, "dj_queue_runner_processes", backend="default", status="live") == 1
     assert value(found, "dj_queue_up", backend="default") == 1
 
