@@ -12,7 +12,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from dj_queue.config import BackendConfig, backend_config
 from dj_queue.models import (
@@ -107,10 +107,11 @@ def process_problems(
             }
     yield from _leftover_problems(rows, families, now - max_age)
     if not any(row.kind == "Worker" for row in live):
-        yield _("no worker of backend %(backend)s lives, though %(count)d other part(s) do") % {
-            "backend": repr(backend_alias),
-            "count": len(live),
-        }
+        yield ngettext(
+            "no worker of backend %(backend)s lives, though %(count)d other part of a process does",
+            "no worker of backend %(backend)s lives, though %(count)d other parts of processes do",
+            len(live),
+        ) % {"backend": repr(backend_alias), "count": len(live)}
     for role in _ROLES:
         if could_lead := [row for row in live if row.kind == role.capitalize()]:
             since = min(cast("datetime", from_column(row.created_at)) for row in could_lead)

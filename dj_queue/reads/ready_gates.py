@@ -54,9 +54,10 @@ class ReadyGates(Walk):
             parts = len(live)
             return self.closed(
                 "no_worker",
-                _(
-                    "No worker of backend %(alias)s lives, though %(parts)s other part(s) of "
-                    "processes do."
+                ngettext(
+                    "No worker of backend %(alias)s lives, though %(parts)d other part of a process does.",
+                    "No worker of backend %(alias)s lives, though %(parts)d other parts of processes do.",
+                    parts,
                 )
                 % {"alias": repr(self.config.alias), "parts": parts}
                 if live
@@ -69,7 +70,11 @@ class ReadyGates(Walk):
         if not serving:
             return self.closed(
                 "queue_not_served",
-                _("None of the %(count)s living worker(s) serves the queue %(name)s.")
+                ngettext(
+                    "No living worker serves the queue %(name)s: %(count)d lives, for other queues.",
+                    "No living worker serves the queue %(name)s: %(count)d live, for other queues.",
+                    count,
+                )
                 % {"count": count, "name": repr(name)},
                 _("Add %(name)s to the 'queues' of a worker in TASKS[%(alias)s]['OPTIONS'].")
                 % {"name": repr(name), "alias": repr(self.config.alias)},

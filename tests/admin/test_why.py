@@ -11,8 +11,17 @@ from urllib.parse import urljoin
 
 import pytest
 
-from dj_queue.models import Leadership, Pause, Process, SemaphoreHolder
+from dj_queue.models import (
+    FailedExecution,
+    Leadership,
+    Pause,
+    Process,
+    ReadyExecution,
+    Semaphore,
+    SemaphoreHolder,
+)
 from dj_queue.reads import explain
+from dj_queue.states import Executor
 from tests.admin.test_pages import address, text_of
 
 
@@ -71,7 +80,7 @@ def test_its_concurrency_key_is_taken(newcomer, world):
     person = newcomer()
     person.looks_for_the_job("Blocked")
     person.reads("It waits for a slot of 'account/1'", str(holder.pk), "It goes on when one of")
-    person.follows("account/1")
+    person.follows("Concurrency key account/1")
     person.reads("In use")
 
 
@@ -82,7 +91,9 @@ def test_its_queue_is_paused(newcomer, world):
     person = newcomer()
     person.reads("The queue “mail” is paused, and 1 job waits in it.")
     person.looks_for_the_job("Ready")
-    person.reads("Its queue 'mail' is paused since", "Resume it:")
+    person.reads("Why it does not run: Its queue 'mail' is paused since", "What helps: Resume it:")
+    person.follows("Queue mail")
+    person.reads("paused")
 
 
 def test_no_worker_lives(newcomer, world):
@@ -91,6 +102,8 @@ def test_no_worker_lives(newcomer, world):
     person.reads("Jobs are not being run as they should", "no process runs jobs of backend")
     person.looks_for_the_job("Ready")
     person.reads("No worker of backend 'default' lives", "Start a process that has one")
+    person.follows("Processes")
+    person.reads("No process runs jobs of this backend.")
 
 
 def test_no_living_worker_serves_its_queue(newcomer, world):
@@ -100,6 +113,53 @@ def test_no_living_worker_serves_its_queue(newcomer, world):
     person.reads("No living worker serves the queue “mail”")
     person.looks_for_the_job("Ready")
     person.reads("serves the queue 'mail'", "Add 'mail' to the 'queues' of a worker")
+
+
+def test_no_worker_of_its_queue_has_its_executor(newcomer, world):
+    world.process()
+    world.ready()
+    ReadyExecution.objects.update(executor=Executor.PROCESS)
+    person = newcomer()
+    person.looks_for_the_job("Ready")
+    person.reads(
+        "The workers of the queue 'mail' have no executor 'process', which its task needs.",
+        "Add a worker for 'mail' with 'executor': 'process'.",
+    )
+
+
+def test_its_workers_are_busy(newcomer, world):
+    worker = world.process()
+    running = [world.claimed(worker) for _ in range(3)]
+    world.ready()
+    person = newcomer()
+    person.looks_for_the_job("Ready")
+    person.reads(
+        "Its workers are busy: they run 3 jobs and have room for 3.", "It starts when others"
+    )
+    person.follows(f"Job …{str(running[0].pk)[-8:]}")
+    person.reads(str(running[0].pk))
+
+
+def test_it_is_tried_again_later(newcomer, world):
+    world.process()
+    world.failed()
+    FailedExecution.objects.update(retry_at=world.now + timedelta(minutes=10))
+    person = newcomer()
+    person.follows("Failed")
+    person.follows("ValueError")
+    person.follows("add")
+    person.reads("Why it does not run: Its last attempt failed with", "and it is tried again at")
+
+
+def test_its_rate_is_used_up(newcomer, world):
+    world.process()
+    end = world.now + timedelta(minutes=1)
+    Semaphore.objects.create(key="account/1", value=0, limit=1, period=60, expires_at=end)
+    SemaphoreHolder.objects.create(key="account/1", expires_at=end)
+    world.blocked()
+    person = newcomer()
+    person.looks_for_the_job("Blocked")
+    person.reads("It waits for the rate limit 'account/1': 1 of 1 jobs", "and the next one may at")
 
 
 def test_nobody_leads(newcomer, world):

@@ -94,7 +94,7 @@ def test_a_supervisor_with_a_dead_worker_is_not_healthy(running):
     said = problem()
 
     assert f"{running.workers[0].process_name} does not do its work" in said
-    assert "no worker of backend 'default' lives, though 3 other part(s) do" in said
+    assert "no worker of backend 'default' lives, though 3 other parts of processes do" in said
 
 
 def test_a_worker_whose_thread_is_stuck_gives_no_sign_of_life(make_runtime, monkeypatch):  # noqa: F811

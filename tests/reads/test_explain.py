@@ -192,7 +192,7 @@ def test_a_job_without_a_living_worker(ready):
     found = explain(ready)
 
     assert found.code == "no_worker"
-    assert "though 1 other part(s) of processes do" in found.sentence
+    assert "though 1 other part of a process does" in found.sentence
 
 
 def test_a_job_in_a_queue_that_nobody_serves(ready):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
@@ -12,11 +12,11 @@ from django.utils.translation import gettext as _
 
 from dj_queue.admin.page import Page
 from dj_queue.admin.pages.job_actions import object_actions, perform_on_job
+from dj_queue.admin.pages.why import why
 from dj_queue.admin.permissions import VIEW_ARGUMENTS
 from dj_queue.admin.queries.job_list import JobRow
 from dj_queue.admin.redaction import Redactor, as_json
 from dj_queue.models import Job, RecurringExecution
-from dj_queue.reads import explain
 from dj_queue.states import Executor, JobState
 from dj_queue.store.shared import from_column
 
@@ -69,7 +69,7 @@ def job(page: Page, job_id: str) -> HttpResponse:
         "fired": fired,
         "trace": _trace(page, row.job),
         "object_actions": [each for each in object_actions(row) if page.may(each.name)],
-        "why": _why(page, row),
+        "why": why(page, row),
     }
     return page.render("job", "jobs", row.short_task, context)
 
@@ -165,12 +165,3 @@ def _trace(page: Page, job: Job) -> dict[str, str]:
     template = page.config.options.admin.trace_url
     url = template.replace("{trace_id}", parts[1]) if template else ""
     return {"id": parts[1], "url": url if url.startswith(("https://", "http://")) else ""}
-
-
-def _why(page: Page, row: JobRow) -> Any:
-    """Why the job does not run; None for one that does, or has run."""
-    if row.state == JobState.FINISHED:
-        return None
-    found = explain.explain(page.config, row.job.pk)
-    # Claimed by a process that is lost is not running, whatever its state says.
-    return None if found.code in ("running", "finished") else found
