@@ -309,6 +309,14 @@ def test_a_project_says_itself_what_to_hide(operator, world, settings):
     assert "8765" not in content
 
 
+def test_diagnostics_tells_of_tables_what_the_database_knows(operator):
+    shown = text_of(operator.get(address("diagnostics")))
+
+    is_silent = connection.vendor == "sqlite"
+    assert ("This database does not tell how large its tables are." in shown) == is_silent
+    assert ("dj_queue_jobs" in shown) == (not is_silent)
+
+
 def test_pages_open_where_times_are_local(operator, world, settings):
     # The rows are made in the other way first, so that only the reading is local.
     jobs = world.everything()

@@ -12,7 +12,7 @@ class TableSize(NamedTuple):
     name: str
     rows: int | None
     """As the database estimates; None where it does not."""
-    bytes: int | None
+    bytes: int
     """With its indexes."""
     dead_rows: int | None = None
     vacuumed_at: object = None
@@ -33,15 +33,15 @@ _MYSQL = """
 
 
 def table_sizes(database: str) -> list[TableSize]:
-    """Each table of the queue. One statement; of SQLite only the names are known."""
+    """Each table of the queue, with one statement; none on SQLite, which keeps no such numbers."""
     connection = connections[database]
+    if connection.vendor == "sqlite":
+        return []
     names = sorted(
         model._meta.db_table  # noqa: SLF001
         for model in apps.get_app_config("dj_queue").get_models()
         if model._meta.managed  # noqa: SLF001
     )
-    if connection.vendor == "sqlite":
-        return [TableSize(name, None, None) for name in names]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(_POSTGRES, [names])
