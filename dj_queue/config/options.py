@@ -326,6 +326,11 @@ class Options(values.Configured):
         "How many different classes of errors failed attempts are counted by, for metrics; further ones "
         "count as `other`. 0: failures are not counted by the class of their error.",
     )
+    statistics_enqueued: bool = _option(
+        False,
+        values.yes_or_no,
+        "Whether what is enqueued is counted, too: at most once in ten seconds by a statement of an enqueue.",
+    )
     clear_statistics_after: float | None = _option(
         _A_WEEK,
         values.optional(values.seconds(above_zero=True)),

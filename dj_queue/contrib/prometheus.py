@@ -141,6 +141,18 @@ def _collect(families: _Families, config: "BackendConfig", databases: set[str]) 
     if most_errors := config.options.statistics_errors:
         counted = occurrences.failures(taken.database_alias, taken.backend_alias, most_errors)
         _failures_by_error(families, taken.backend_alias, counted)
+    if config.options.statistics_enqueued:
+        for (queue, task), number in occurrences.enqueued(
+            taken.database_alias, taken.backend_alias
+        ).items():
+            families.counter(
+                "dj_queue_jobs_enqueued",
+                "Jobs that were enqueued; with OPTIONS['statistics_enqueued'].",
+                number,
+                backend=taken.backend_alias,
+                queue=queue,
+                task=task,
+            )
     for key, number in occurrences.missed(taken.database_alias, taken.backend_alias).items():
         families.counter(
             "dj_queue_recurring_missed",

@@ -25,7 +25,7 @@ OTHER_TASKS = "other"
 OTHER_ERRORS = "other"
 """The same for classes of errors."""
 
-FAILURE, MISSED = "failure", "missed"
+FAILURE, MISSED, ENQUEUED = "failure", "missed", "enqueued"
 """Kinds of `Occurrence`."""
 
 
@@ -98,9 +98,9 @@ class Statistic(models.Model):
 class Occurrence(models.Model):
     """How often something has happened since this table was made, for what statistics have no column for.
 
-    An attempt that failed, by the class of its error (`FAILURE`, with a queue and a task), or a time of a
-    recurring task that was not made up for (`MISSED`, by its key). Such rows are never removed, so they
-    never go down.
+    An attempt that failed, by the class of its error (`FAILURE`, with a queue and a task), a time of a
+    recurring task that was not made up for (`MISSED`, by its key), or a job that was enqueued (`ENQUEUED`,
+    with a queue and a task). Such rows are never removed, so they never go down.
     """
 
     backend_alias = models.CharField(max_length=64)
@@ -108,7 +108,7 @@ class Occurrence(models.Model):
     queue_name = models.CharField(max_length=64)
     task_path = models.CharField(max_length=255)
     about = models.CharField(max_length=255)
-    """The class of an error, or the key of a recurring task."""
+    """The class of an error, or the key of a recurring task; empty for `ENQUEUED`."""
     times = models.BigIntegerField(default=0)
 
     class Meta:

@@ -125,7 +125,9 @@ def enqueue_one(
 
 def _tell_after_commit(config: BackendConfig, jobs: Sequence[NewJob]) -> None:
     """Say what was enqueued, to whoever listens, once that cannot be undone any more."""
-    if events.is_wanted(events.JobsEnqueued) and _hears_commits(config.options.database_alias):
+    # Those who count say so in the options: to ask each backend of every enqueue would take longer.
+    is_wanted = config.options.statistics_enqueued or events.is_wanted(events.JobsEnqueued)
+    if is_wanted and _hears_commits(config.options.database_alias):
         enqueued = events.JobsEnqueued(config.alias, jobs)
         transaction.on_commit(partial(events.emit, enqueued), using=config.options.database_alias)
 

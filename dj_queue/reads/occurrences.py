@@ -1,4 +1,4 @@
-"""What is counted besides attempts: failures by the class of their error, times that were not made up.
+"""What is counted besides attempts: failures by the class of their error, times not made up for, enqueues.
 
 See `dj_queue.models.statistics.Occurrence`. Nothing here ever goes down.
 """
@@ -8,7 +8,7 @@ from collections import Counter
 from django.db.models import QuerySet
 
 from dj_queue.models import Occurrence
-from dj_queue.models.statistics import FAILURE, MISSED, OTHER_ERRORS
+from dj_queue.models.statistics import ENQUEUED, FAILURE, MISSED, OTHER_ERRORS
 
 # Rows that are read. The oldest, so that those that are told are always the same.
 _MOST_ROWS = 5_000
@@ -31,6 +31,12 @@ def failures(
             known.setdefault(error)
         found[queue, task, error if error in known else OTHER_ERRORS] += times
     return dict(found)
+
+
+def enqueued(database: str, backend_alias: str) -> dict[tuple[str, str], int]:
+    """Jobs ever counted when they were enqueued, by queue and task."""
+    rows = _rows(database, backend_alias, ENQUEUED).values_list("queue_name", "task_path", "times")
+    return {(queue, task): times for queue, task, times in rows[:_MOST_ROWS]}
 
 
 def missed(database: str, backend_alias: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ def listen() -> None:
     """Let all of them listen from now on; a second call changes nothing."""
     # Here, because what they import needs Django's models, and a project may want a module of this
     # package before those are there.
-    from dj_queue.telemetry import gauges, instruments, internals, logs, traces
+    from dj_queue.telemetry import enqueue_counts, gauges, instruments, internals, logs, traces
 
     if not logs.listen():
         return
@@ -18,3 +18,4 @@ def listen() -> None:
     instruments.listen()
     internals.listen()
     gauges.listen()
+    enqueue_counts.listen()

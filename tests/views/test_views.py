@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from dj_queue import probes
 from dj_queue.contrib import prometheus
 from dj_queue.models import Leadership, Occurrence, Pause, Process, ReadyExecution, Statistic
-from dj_queue.models.statistics import FAILURE, MISSED
+from dj_queue.models.statistics import ENQUEUED, FAILURE, MISSED
 from dj_queue.runtime import statistics
 from tests.runtime.conftest import failures, finished, make_runtime  # noqa: F401
 from tests.site import poison, tasks
@@ -201,6 +201,19 @@ def test_failures_by_error_and_missed_times_are_told(public, settings):
     found = samples()
     assert value(found, "dj_queue_job_failures_total", **labels, exception="builtins.KeyError") == 3
     assert value(found, "dj_queue_recurring_missed_total", backend="default", key="nightly") == 2
+
+
+def test_enqueues_are_told_where_they_are_counted(public, settings):
+    Occurrence.objects.create(
+        backend_alias="default", kind=ENQUEUED, queue_name="mail", task_path="t", times=4
+    )
+    assert "dj_queue_jobs_enqueued_total" not in {name for name, _ in samples()}
+
+    options = {"statistics_enqueued": True}
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
+
+    labels = {"backend": "default", "queue": "mail", "task": "t"}
+    assert value(samples(), "dj_queue_jobs_enqueued_total", **labels) == 4
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(public):
