@@ -3,9 +3,11 @@
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -101,6 +103,9 @@ def _installed(
     """The contenders that could be installed and migrated; the others are noted as failed."""
     benches = []
     for name in names:
+        if (needs := CONTENDERS[name].needs) and not _answers(needs):
+            report.facts[name] = f"left out, because nothing answers at {_shown(needs)}"
+            continue
         _say(f"install {name}")
         bench = Workbench(CONTENDERS[name], postgres, folder)
         try:
@@ -113,6 +118,22 @@ def _installed(
         report.facts[name] = f"{version}; {bench.contender.settings}"
         benches.append(bench)
     return benches
+
+
+def _answers(url: str) -> bool:
+    """Whether a server listens where *url* says."""
+    parts = urllib.parse.urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _shown(url: str) -> str:
+    """*url* without a password."""
+    parts = urllib.parse.urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port}"
 
 
 def _measure(

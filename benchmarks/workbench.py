@@ -95,6 +95,7 @@ class Workbench:
             "PYTHONPATH": str(_PROJECTS),
             # Unbuffered, so that a log is complete when a process is killed.
             "PYTHONUNBUFFERED": "1",
+            **self.contender.environment,
         }
 
     def _log(self, what: str) -> Path:
@@ -205,13 +206,16 @@ class Run:
 
     def start_producer(self) -> Producer:
         """Start the enqueuing process."""
-        program = LineProgram(
-            self._command(self.contender.producer),
+        return Producer(self._started.enter_context(self.start(self.contender.producer)))
+
+    def start(self, command: Command) -> LineProgram:
+        """Start a program of the contender that is talked to; a context manager that ends it."""
+        return LineProgram(
+            self._command(command),
             cwd=_PROJECTS,
             environment={**self._environment, **self._tuning()},
             log=self._log,
         )
-        return Producer(self._started.enter_context(program))
 
     @contextmanager
     def worker(self, **environment: str) -> Iterator[Worker]:

@@ -27,16 +27,24 @@ class Contender:
     """Starts one worker process that runs until SIGTERM."""
     producer: Command
     """Starts the enqueuing process, see `projects/common/producing.py`."""
-    remaining: str
-    """SQL: the number of jobs that are not finished; cheap, because it is asked in a loop."""
-    succeeded: str
-    """SQL: the number of jobs that ended well."""
-    finished_trigger: str
-    """SQL from `postgres.finished_trigger`."""
     drain_jobs: int
     """How many jobs S3 drains: some seconds of work."""
+    remaining: str = ""
+    """SQL: the number of jobs that are not finished; cheap, because it is asked in a loop.
+
+    Empty where jobs are not in PostgreSQL: the tasks themselves then say that they ran."""
+    succeeded: str = ""
+    """SQL: the number of jobs that ended well."""
+    finished_trigger: str = ""
+    """SQL from `postgres.finished_trigger`."""
     worker_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Environment variables of the worker by scenario, where one scenario needs other settings."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of all its programs."""
+    needs: str = ""
+    """The URL of a server besides PostgreSQL, without which it is left out."""
+    scenarios: frozenset[str] | None = None
+    """Of those for everyone, the ones that it can run; None for all."""
     pause_queue: Command = ()
     """Pauses the queue that is named after it; empty where S7 is not measured with a paused queue."""
     extra_scenarios: frozenset[str] = frozenset()

@@ -1,0 +1,1 @@
+"""Celery, set up as its documentation says for short tasks without results."""
