@@ -1,37 +1,29 @@
 """Cleanup: what has been kept long enough is deleted, one batch per call.
 
-Jobs have no index but their key, which is in order of time (UUIDv7). So a batch of finished jobs is found
-by walking the key from its start, where the oldest are. `dj_queue.runtime.retention` walks on from where
-it stopped; the functions for people begin anew at each call.
+How finished jobs are found says `dj_queue.operations.stretches`. `dj_queue.runtime.retention` walks on from
+where it stopped; the functions for people begin anew at each call.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from dj_queue.config import BackendConfig, backend_config
 from dj_queue.ids import first_id_at
 from dj_queue.models import FailedExecution, Job, RecurringExecution
 from dj_queue.operations.locking import in_transaction, locked
-from dj_queue.operations.removal import delete_raw, remove_jobs, remove_stretch
+from dj_queue.operations.removal import delete_raw, remove_jobs
+from dj_queue.operations.stretches import clear_first, is_due
 from dj_queue.store import store_for
 from dj_queue.store.shared import django_time
 
 type Age = float | timedelta
-
-
-class Page(NamedTuple):
-    """What came of a stretch of the key of jobs."""
-
-    cleared: int
-    last: UUID | None
-    """The last job that was looked at; None at the end of the walk."""
 
 
 class Kind(NamedTuple):
@@ -56,9 +48,41 @@ def clear_finished_jobs(
     counts, and without that nothing is deleted. *task_path*: only jobs of that task. *now* replaces
     the database's clock.
     """
+    batches = finished_batches(
+        older_than=older_than,
+        task_path=task_path,
+        batch_size=batch_size,
+        backend_alias=backend_alias,
+        now=now,
+    )
+    return next(batches, 0)
+
+
+def finished_batches(
+    *,
+    older_than: Age | None = None,
+    task_path: str | None = None,
+    batch_size: int = 500,
+    backend_alias: str = "default",
+    now: datetime | None = None,
+) -> Iterator[int]:
+    """Delete as `clear_finished_jobs` does, batch after batch; after each, how many jobs it had.
+
+    What stays is passed once, not by each batch.
+    """
     config = backend_config(backend_alias)
     age = config.options.clear_finished_jobs_after if older_than is None else older_than
-    return _cleared(config, FINISHED, age, now, batch_size, task_path)
+    _check_size(batch_size)
+    if age is None:
+        return
+    condition = is_due(config, _cutoff(config, age, now), task_path)
+    database, last = config.options.database_alias, None
+    while True:
+        page = clear_first(database, condition, after=last, size=batch_size)
+        yield page.cleared
+        last = page.last
+        if last is None:
+            return
 
 
 def clear_failed_jobs(
@@ -97,48 +121,12 @@ def clear_recurring_executions(
     return _cleared(config, RECORDS, age, now, batch_size, task_key)
 
 
-def clear_page(
-    config: BackendConfig, cutoff: datetime, *, after: UUID | None, before: UUID, size: int
-) -> Page:
-    """Look at *size* jobs whose ids lie between *after* and *before*; delete those finished before *cutoff*.
-
-    At most five statements. Where all jobs of the stretch are due, as most are, they go by its bounds, and no
-    row comes here. Else the due ones go by their ids, because MySQL's DELETE would wait for each row that
-    it passes. Jobs of other backends, and those that have not finished or not long ago, are passed over.
-    """
-    database = config.options.database_alias
-    jobs = Job.objects.using(database)
-    records = RecurringExecution.objects.using(database)
-    if after is not None:
-        jobs, records = jobs.filter(pk__gt=after), records.filter(job_id__gt=after)
-    is_due = Q(backend_alias=config.alias, finished_at__lt=django_time(cutoff))
-    walk = jobs.filter(pk__lt=before).order_by("pk")
-    counts = walk[:size].aggregate(seen=Count("pk"), due=Count("pk", filter=is_due))
-    last = None
-    if counts["seen"] == size:
-        last = next(iter(walk.values_list("pk", flat=True)[size - 1 : size]), None)
-    # One upper bound only: of two, SQLite searches by the first and reads the whole walk.
-    if last is None:
-        jobs, records = jobs.filter(pk__lt=before), records.filter(job_id__lt=before)
-    else:
-        jobs, records = jobs.filter(pk__lte=last), records.filter(job_id__lte=last)
-    due = jobs.filter(is_due)
-    if not counts["due"]:
-        return Page(0, last)
-    if counts["due"] == counts["seen"]:
-        return Page(remove_stretch(due, records), last)
-    ids = list(due.values_list("pk", flat=True))
-    return Page(_in_transaction(config, remove_jobs, ids), last)
-
-
 def finished_before(
     config: BackendConfig, cutoff: datetime, task_path: str | None = None
 ) -> QuerySet[Job]:
-    """Jobs of *config*'s backend that ended well before *cutoff*, the first enqueued first."""
-    jobs = Job.objects.using(config.options.database_alias).filter(
-        backend_alias=config.alias, finished_at__lt=django_time(cutoff)
-    )
-    return (jobs if task_path is None else jobs.filter(task_path=task_path)).order_by("pk")
+    """Jobs of *config*'s backend that ended well before *cutoff*."""
+    jobs = Job.objects.using(config.options.database_alias)
+    return jobs.filter(is_due(config, cutoff, task_path))
 
 
 def failed_before(
@@ -202,8 +190,7 @@ def _cleared(
     only: str | None,
 ) -> int:
     """Delete up to *batch_size* rows of *kind* that are older than *age*; None keeps them for ever."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected a whole number above 0, found {batch_size!r}")
+    _check_size(batch_size)
     if age is None:
         return 0
     rows = kind.before(config, _cutoff(config, age, now), only)
@@ -217,6 +204,11 @@ def _cleared(
         return kind.remove(database, found) if found else 0
 
     return _in_transaction(config, clear, ())
+
+
+def _check_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected a whole number above 0, found {batch_size!r}")
 
 
 def _in_transaction(
@@ -234,6 +226,5 @@ def _remove_records(database: str, keys: Sequence[int]) -> int:
     return delete_raw(RecurringExecution.objects.using(database).filter(pk__in=keys))
 
 
-FINISHED = Kind(finished_before, remove_jobs)
 FAILED = Kind(failed_before, _remove_failed)
 RECORDS = Kind(recorded_before, _remove_records)

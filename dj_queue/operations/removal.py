@@ -6,10 +6,10 @@ of finished jobs are six statements that find nothing.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from dj_queue.models import (
     BlockedExecution,
@@ -39,20 +39,35 @@ def remove_jobs(database: str, ids: Sequence[UUID], state: type[Model] | None = 
     return delete_raw(_let_go(Job.objects.using(database).filter(pk__in=ids)))
 
 
-def remove_stretch(jobs: QuerySet[Job], records: QuerySet[RecurringExecution]) -> int:
-    """Delete *jobs*, the finished ones of a stretch of their key, without a list of ids; how many.
+class Bounds(NamedTuple):
+    """A stretch of the key of jobs."""
 
-    *records*: those of firings whose jobs lie in the stretch, nearly all of which must be about to go. A list
-    of 1000 ids takes Python and the database ten times as long as the rows themselves; the rest is as in
-    `remove_jobs`.
+    after: UUID | None = None
+    last: UUID | None = None
+    before: UUID | None = None
+    """Instead of `last`. Of two upper bounds, SQLite searches by the first and reads all up to it."""
+
+    def of(self, name: str) -> Q:
+        """The condition that the column *name* is within."""
+        bounds = {"gt": self.after, "lte": self.last, "lt": self.before}
+        return Q(**{f"{name}__{way}": key for way, key in bounds.items() if key is not None})
+
+
+def remove_stretch(database: str, bounds: Bounds, condition: Q) -> int:
+    """Delete the jobs within *bounds* for which *condition* is true, without a list of ids; how many.
+
+    They must have finished, and be most of the stretch. A list of 1000 ids takes Python and the database ten
+    times as long as the rows themselves; the rest is as in `remove_jobs`.
     """
-    database = jobs.db
+    jobs = Job.objects.using(database).filter(bounds.of("pk"), condition)
     delete = partial(delete_raw, _let_go(jobs))
+    records = RecurringExecution.objects.using(database).filter(bounds.of("job_id"))
     if not records.exists():
         return in_one_statement(database, delete)
 
     def both() -> int:
-        records.update(job=None)
+        fired = Job.objects.using(database).filter(condition, pk=OuterRef("job_id"))
+        records.filter(Exists(fired)).update(job=None)
         return delete()
 
     return in_transaction(database, both)

@@ -2,14 +2,12 @@
 
 What has been kept long enough goes in batches of at most a thousand, each a short transaction on rows
 that nobody else touches any more; how short, see `Pace`. How finished jobs are found without an index, and
-without reading again and again what stays (old jobs that failed, wait or run): see `FinishedWalk`.
+without reading again and again what stays (old jobs that failed, wait or run): see `finished_walk`.
 """
 
 import math
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from uuid import UUID
 
 from dj_queue import events
 from dj_queue.config import BackendConfig
@@ -17,6 +15,7 @@ from dj_queue.operations import cleanup
 from dj_queue.operations.statistics import clear_statistics
 from dj_queue.operations.workflows import clear_finished_workflows
 from dj_queue.runtime.connections import kept_open
+from dj_queue.runtime.finished_walk import FinishedWalk, look_every
 from dj_queue.store import store_for
 
 BATCH = 1000
@@ -34,20 +33,23 @@ class Pace:
 
     Nobody else wants rows that are cleared, so a batch may take a while, and a third of the time is rest.
     But where one transaction writes at a time, each job that is enqueued, begins or ends meanwhile waits
-    for the batch, and looks only now and then whether it is its turn. There the next batch is half as large
-    after one of more than `_BUSY_SECONDS`, and twice as large after one of less than half of that: a
-    payload has a hundred bytes or a megabyte. The database runs in this thread there, so it is the thread's
-    time that counts, without waits for others, or batches would be small just when much is done.
+    for the batch, and looks only now and then whether it is its turn: after 1 ms, 2, 5, 10 and so on. There a
+    batch is small enough to be over at the second or third look, and four fifths of the time are rest. The
+    next batch is half as large after one of more than `_BUSY_SECONDS`, and twice as large after one of less
+    than half of that: a payload has a hundred bytes or a megabyte. The database runs in this thread there,
+    so it is the thread's time that counts, without waits for others, or batches would be small just when
+    much is done.
     """
 
     _LONGEST_REST_SECONDS = 0.05
-    _SMALLEST = 100
+    _ALONE = 250
+    _SMALLEST = 50
     _BUSY_SECONDS = 0.02
 
     def __init__(self, *, has_one_writer: bool) -> None:
         self._has_one_writer = has_one_writer
         self.clock = time.thread_time if has_one_writer else time.monotonic
-        self.size = BATCH // 2 if has_one_writer else BATCH
+        self.size = self._ALONE if has_one_writer else BATCH
 
     def rest(self, seconds: float) -> float:
         """How long to rest after a batch that took *seconds* of `clock`; the next may have another size."""
@@ -56,8 +58,8 @@ class Pace:
         if seconds > self._BUSY_SECONDS:
             self.size = max(self._SMALLEST, self.size // 2)
         elif seconds < self._BUSY_SECONDS / 2:
-            self.size = min(BATCH, self.size * 2)
-        return min(self._LONGEST_REST_SECONDS, seconds * 2)
+            self.size = min(self._ALONE, self.size * 2)
+        return min(self._LONGEST_REST_SECONDS, seconds * 4)
 
 
 class Retention:
@@ -67,7 +69,7 @@ class Retention:
         options = config.options
         self._config = config
         self._pace = Pace(has_one_writer=store_for(options.database_alias).has_one_writer)
-        self._kinds: list[_Kind] = []
+        self._kinds: list[_Kind | FinishedWalk] = []
         if options.clear_finished_jobs_after is not None:
             self._kinds.append(FinishedWalk(config, options.clear_finished_jobs_after))
             after = options.clear_finished_jobs_after
@@ -103,6 +105,9 @@ class Retention:
                     self._count(kind.name, kind.clear_batch(self._pace.size))
                     time.sleep(self._pace.rest(self._pace.clock() - began))
         is_done = not any(kind.is_due for kind in self._kinds)
+        if not is_done:
+            # There may always be more of the first, and the others want their turn.
+            self._kinds.append(self._kinds.pop(0))
         self._tell(is_done=is_done)
         if not is_done:
             return _BREATH_SECONDS
@@ -154,8 +159,7 @@ class _Kind:
 
     def __init__(self, name: str, after_seconds: float, clear: Callable[[int], int]) -> None:
         self.name = name
-        # A tenth of the time that rows are kept is how much longer some stay.
-        self.look_every = min(60.0, max(1.0, after_seconds / 10))
+        self._look_every = look_every(after_seconds)
         self._clear = clear
         self._look_at = 0.0
 
@@ -173,58 +177,5 @@ class _Kind:
         """Delete up to *size* rows; how many. Not due any more when that was all."""
         count = self._clear(size)
         if count < size:
-            self._look_at = time.monotonic() + self.look_every
+            self._look_at = time.monotonic() + self._look_every
         return count
-
-
-class FinishedWalk(_Kind):
-    """Finished jobs, found by walking the key of jobs in order of their enqueue.
-
-    The walk follows the time: it goes on from where it stopped up to jobs enqueued a little before those
-    that may be old enough, and so reads every job once. The little (`_lag`) is for jobs to finish: most
-    that are passed are old enough then. What is passed and stays, because it had failed, waited, run
-    or ended late, is looked at again from the start of the table once in a while (`_again_every`); and more
-    rarely if there is so much of it that reading it takes more than a hundredth of the time. Time in which
-    jobs are deleted does not count for that: with many that end late, rounds would become ever rarer.
-    """
-
-    def __init__(self, config: BackendConfig, after_seconds: float) -> None:
-        super().__init__("finished", after_seconds, self._walk_on)
-        self._config = config
-        self._after_seconds = after_seconds
-        self._lag = timedelta(seconds=min(600.0, after_seconds / 10))
-        self._again_every = min(3600.0, max(1.0, after_seconds / 10))
-        self._place: UUID | None = None
-        self._again_at = math.inf
-        self._round_seconds = 0.0
-        self._is_round = True
-
-    def clear_batch(self, size: int) -> int:
-        """See `_Kind.clear_batch`."""
-        if time.monotonic() >= self._again_at:
-            self._place, self._is_round, self._again_at = None, True, math.inf
-            self._round_seconds = 0.0
-        return self._walk_on(size)
-
-    def _walk_on(self, size: int) -> int:
-        began = time.monotonic()
-        now = store_for(self._config.options.database_alias).now()
-        cutoff = cleanup.cutoff_at(now, self._after_seconds)
-        end = cleanup.end_of_walk(cutoff - self._lag)
-        page = cleanup.clear_page(self._config, cutoff, after=self._place, before=end, size=size)
-        # What was deleted was worth its time.
-        self._round_seconds += (time.monotonic() - began) * (1 - page.cleared / size)
-        if page.last is not None:
-            self._place = page.last
-        else:
-            self._arrive(end)
-        return page.cleared
-
-    def _arrive(self, end: UUID) -> None:
-        """The walk has come to *end*; the next begins there when it is due."""
-        now = time.monotonic()
-        self._place = end
-        self._look_at = now + self.look_every
-        if self._is_round:
-            self._is_round = False
-            self._again_at = now + max(self._again_every, 100 * self._round_seconds)

@@ -172,6 +172,9 @@ class Store(ABC):
     has_one_writer = False
     """Whether one transaction writes at a time, whatever its rows."""
 
+    waits_for_passed_rows = False
+    """Whether a DELETE waits for a row that somebody else changes even if it then leaves it."""
+
     def __init__(self, alias: str) -> None:
         self.alias = alias
 

@@ -84,6 +84,7 @@ _UNSTORABLE = frozenset((3140, 3141, 3157, 4038))
 class MySQLStore(Store):
     """The queue's statements for MySQL and MariaDB."""
 
+    waits_for_passed_rows = True
     waiting_queues_statement = WAITING_QUEUES_BY_GROUPS
 
     def insert(
@@ -234,12 +235,8 @@ class MySQLSession(Session):
             return clock(cursor)
 
     def connections(self) -> ServerConnections:
-        with self._connected() as cursor:
-            cursor.execute(sql.CONNECTIONS)
-            _, used = cursor.fetchone()
-            cursor.execute(sql.MAX_CONNECTIONS)
-            (limit,) = cursor.fetchone()
-            return ServerConnections(int(used), int(limit))
+        [(_, used)], [(limit,)] = self.execute(sql.CONNECTIONS), self.execute(sql.MAX_CONNECTIONS)
+        return ServerConnections(int(used), int(limit))
 
     def register(self, processes: Sequence[ProcessRecord]) -> dict[str, int]:
         def register(cursor: Any) -> dict[str, int]:

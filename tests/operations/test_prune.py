@@ -4,7 +4,6 @@ import math
 import time
 from datetime import timedelta
 from io import StringIO
-from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -13,38 +12,13 @@ from django.utils import timezone
 
 from dj_queue import events
 from dj_queue.config import BACKEND_PATH, backend_config
-from dj_queue.ids import first_id_at
 from dj_queue.models import FailedExecution, Job, RecurringExecution
 from dj_queue.operations import cleanup
-from dj_queue.runtime.retention import BATCH, FinishedWalk, Pace, Retention
+from dj_queue.runtime.retention import BATCH, Pace, Retention
 from dj_queue.runtime.supervisor import Supervisor
+from tests.operations.old_jobs import DAY, make_finished, make_old
 from tests.site.tasks import add, noop
 from tests.waiting import wait_until
-
-DAY = timedelta(days=1)
-
-
-def make_old(count, *, ago=2 * DAY, task="tests.site.tasks.noop", backend="default", **fields):
-    """Jobs that were enqueued *ago*; their ids."""
-    moment = timezone.now() - ago
-    first = first_id_at(moment).int
-    made = Job.objects.bulk_create(
-        Job(
-            id=UUID(int=first + place + 1),
-            task_path=task,
-            payload={"args": [], "kwargs": {}},
-            backend_alias=backend,
-            created_at=moment,
-            **fields,
-        )
-        for place in range(count)
-    )
-    return [job.pk for job in made]
-
-
-def make_finished(count, *, ago=2 * DAY, **fields):
-    """Jobs that were enqueued and ended *ago*; their ids."""
-    return make_old(count, ago=ago, finished_at=timezone.now() - ago, **fields)
 
 
 def age_failures(**delta):
@@ -81,6 +55,32 @@ def test_finished_jobs_go_one_batch_per_call():
     assert cleanup.clear_finished_jobs(batch_size=2) == 1
     assert cleanup.clear_finished_jobs(batch_size=2) == 0
     assert [job.pk for job in Job.objects.all()] == young
+
+
+def test_batches_go_on_until_nothing_old_is_left():
+    """And pass what stays."""
+    make_finished(3, ago=3 * DAY)
+    stay = make_old(3)
+    make_finished(2, ago=DAY * 1.5)
+
+    assert list(cleanup.finished_batches(batch_size=2)) == [2, 2, 1]
+    assert {job.pk for job in Job.objects.all()} == set(stay)
+
+
+@pytest.mark.parametrize("between", [0, 50])
+def test_a_batch_needs_no_list_of_ids_unless_most_of_what_lies_between_stays(
+    between, count_statements
+):
+    make_finished(10, ago=3 * DAY)
+    stay = make_old(between, ago=2.5 * DAY)
+    make_finished(10)
+
+    with count_statements() as statements:
+        assert cleanup.clear_finished_jobs(batch_size=20) == 20
+
+    (delete,) = [each["sql"] for each in statements if each["sql"].startswith("DELETE")]
+    assert (" IN (" in delete) is bool(between)
+    assert {job.pk for job in Job.objects.all()} == set(stay)
 
 
 def test_only_jobs_that_ended_are_finished(make_failed, worker):
@@ -320,87 +320,22 @@ def test_retention_stops_when_its_time_is_over():
     assert Job.objects.count() == 0
 
 
-def test_what_stays_is_not_read_at_each_look(use_tasks, count_statements):
-    """Old jobs that have not ended are passed once, not each time."""
-    use_tasks(default={"clear_finished_jobs_after": 36_000})
-    make_old(2100)
+def test_when_time_is_over_the_next_kind_is_first():
+    """Where jobs end as fast as they are deleted, there is always more of the first."""
     retention = Retention(backend_config("default"))
-    work_until_done(retention)
-    walk, *_ = retention._kinds
-    walk._look_at = 0.0
+    first, second, *_ = retention._kinds
 
-    with count_statements() as statements:
-        work_until_done(retention)
+    retention.work(until=time.monotonic() - 1)
 
-    assert len([each for each in statements if "dj_queue_jobs" in each["sql"]]) == 1
-
-
-def test_a_job_that_ended_late_goes_with_the_next_round(use_tasks):
-    use_tasks(default={"clear_finished_jobs_after": 3600})
-    (late,) = make_finished(1)
-    Job.objects.filter(pk=late).update(finished_at=None)
-    retention = Retention(backend_config("default"))
-    work_until_done(retention)
-    Job.objects.filter(pk=late).update(finished_at=timezone.now() - DAY)
-    walk, *_ = retention._kinds
-    walk._look_at = walk._again_at = 0.0
-
-    work_until_done(retention)
-
-    assert Job.objects.count() == 0
-
-
-@pytest.mark.parametrize(("make", "counts"), [(make_finished, False), (make_old, True)])
-def test_time_in_which_jobs_were_deleted_does_not_put_off_the_next_round(make, counts):
-    """Else, with many that end late, rounds would become ever rarer and the table ever longer."""
-    make(BATCH)
-    walk = FinishedWalk(backend_config("default"), 3600)
-
-    walk.clear_batch(BATCH)
-
-    assert (walk._round_seconds > 0.0) is counts
-
-
-@pytest.mark.parametrize("recorded", [False, True])
-def test_a_stretch_of_jobs_that_are_all_due_goes_without_a_list_of_ids(recorded, count_statements):
-    """However many there are; and by one upper bound, of two SQLite would search by the wrong one."""
-    ids = make_finished(300)
-    if recorded:
-        RecurringExecution.objects.create(job_id=ids[0], task_key="k", run_at=timezone.now())
-    walk = FinishedWalk(backend_config("default"), 3600)
-
-    with count_statements() as statements:
-        assert walk.clear_batch(200) == 200
-
-    about_rows = [each["sql"] for each in statements if "dj_queue_" in each["sql"]]
-    assert len(about_rows) == (5 if recorded else 4)
-    delete = about_rows[-1]
-    assert delete.startswith("DELETE")
-    assert " IN (" not in delete
-    column = connection.ops.quote_name("id")
-    bounds = delete.partition("EXISTS")[0]
-    assert bounds.count(f"{column} <") == 1
-    assert Job.objects.count() == 100
-    assert not RecurringExecution.objects.filter(job_id__isnull=False).exists()
-
-
-def test_a_stretch_with_jobs_that_stay_loses_only_those_that_are_due(use_tasks):
-    use_tasks(default={}, other={})
-    make_finished(3)
-    stay = make_old(2) + make_finished(2, backend="other", ago=3 * DAY)
-    kept = make_finished(1, ago=timedelta(hours=1))
-    walk = FinishedWalk(backend_config("default"), 86_400)
-
-    assert walk.clear_batch(100) == 3
-
-    assert {job.pk for job in Job.objects.all()} == {*stay, *kept}
+    assert retention._kinds[0] is second
+    assert retention._kinds[-1] is first
 
 
 def test_where_one_transaction_writes_at_a_time_batches_are_short_and_far_between():
     shared, alone = Pace(has_one_writer=False), Pace(has_one_writer=True)
 
-    assert (alone.size, shared.size) == (BATCH // 2, BATCH)
-    assert alone.rest(0.01) >= 2 * 0.01 > shared.rest(0.01)
+    assert alone.size < shared.size == BATCH
+    assert alone.rest(0.01) >= 4 * 0.01 > 0.01 > shared.rest(0.01)
     clock = Retention(backend_config("default"))._pace.clock
     assert clock is (alone.clock if connection.vendor == "sqlite" else shared.clock)
 
@@ -408,14 +343,16 @@ def test_where_one_transaction_writes_at_a_time_batches_are_short_and_far_betwee
 def test_there_a_batch_that_took_long_is_followed_by_a_smaller_one():
     pace = Pace(has_one_writer=True)
 
+    first = pace.size
+
     pace.rest(0.03)
-    assert pace.size == BATCH // 4
+    assert pace.size == first // 2
     for _ in range(9):
         pace.rest(0.03)
-    assert pace.size == 100
+    assert pace.size == 50
     for _ in range(9):
         pace.rest(0.001)
-    assert pace.size == BATCH
+    assert pace.size == first
 
 
 def test_a_runtime_clears_jobs_that_it_has_run():

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand, CommandError
@@ -103,13 +104,14 @@ def _kinds(config: BackendConfig, options: dict[str, Any]) -> list[_Kind]:
     failed = age("failed_older_than", given.clear_failed_jobs_after)
     recurring = age("recurring_older_than", given.clear_recurring_executions_after)
     path, key, size = options["task_path"], options["task_key"], options["batch_size"]
+    batches = cleanup.finished_batches(
+        older_than=finished, task_path=path, batch_size=size, backend_alias=config.alias
+    )
     return [
         _Kind(
             "finished jobs",
             finished,
-            lambda: cleanup.clear_finished_jobs(
-                older_than=finished, task_path=path, batch_size=size, backend_alias=config.alias
-            ),
+            partial(next, batches, 0),
             lambda moment: cleanup.finished_before(config, moment, path),
         ),
         _Kind(
