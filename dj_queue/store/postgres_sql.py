@@ -222,7 +222,8 @@ FAIL: LiteralString = f"""
 
 
 # The old place in the order of arrival is gone with the ready row, and the job should not lose its turn:
-# negative places stand before all given by the sequence, older jobs first.
+# negative places stand before all given by the sequence, older jobs first. The jobs are looked up one by one:
+# for a join in their order, a planner that is not to sort reads all jobs there are.
 RELEASE: LiteralString = f"""
     WITH given AS MATERIALIZED (
         SELECT %s::uuid[] AS ids, %s::bigint[] AS tokens
@@ -233,12 +234,8 @@ RELEASE: LiteralString = f"""
         SELECT -nextval(pg_get_serial_sequence('dj_queue_ready_executions', 'id')),
             job.id, job.backend_alias, job.queue_name, job.priority, job.executor,
             statement_timestamp()
-        FROM (
-            SELECT jobs.* FROM released CROSS JOIN LATERAL (
-                SELECT * FROM dj_queue_jobs WHERE id = released.job_id LIMIT 1
-            ) jobs
-            ORDER BY jobs.id DESC
-        ) job
+        FROM (SELECT job_id FROM released ORDER BY job_id DESC) latest_first
+        CROSS JOIN LATERAL (SELECT * FROM dj_queue_jobs WHERE id = latest_first.job_id LIMIT 1) job
     )
     SELECT count(*), pg_notify('{Topic.READY.value}', %s) FROM released
 """
