@@ -5,7 +5,10 @@ mark the job's row at each insert, which costs more than the insert. A row witho
 harmless: claims take jobs, not rows.
 """
 
-from django.db import models
+from typing import Any, cast
+
+from django.core.exceptions import ValidationError
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -15,7 +18,36 @@ from dj_queue.models.shortcuts import Discardable, Retryable, Undiscardable
 from dj_queue.states import Executor
 
 
-class ReadyExecution(Discardable, models.Model):
+class Execution(models.Model):
+    """A row that says in which state a job is; `save` refuses what cannot be.
+
+    For rows that somebody writes by hand: everything in this project writes them without `save`.
+    """
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write the row; raises `ValidationError` if a value is wrong or the job is in another state."""
+        self.full_clean()
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Raises `ValidationError` if the job has a row in the table of another state."""
+        super().clean()
+        database = router.db_for_write(type(self), instance=self)
+        job_id = getattr(self, "job_id", None)
+        for other in cast("list[Any]", Execution.__subclasses__()):
+            rows = other._base_manager.using(database).filter(job_id=job_id)  # noqa: SLF001
+            if not isinstance(self, other) and rows.exists():
+                raise ValidationError(
+                    _("The job %(job)s already has a row in another state: %(state)s."),
+                    code="another_state",
+                    params={"job": job_id, "state": other._meta.verbose_name},  # noqa: SLF001
+                )
+
+
+class ReadyExecution(Discardable, Execution):
     """A job that waits for a worker. `id` is its place in the order of arrival."""
 
     job = models.OneToOneField(
@@ -49,7 +81,7 @@ class ReadyExecution(Discardable, models.Model):
         return f"ready {self.job_id}"
 
 
-class ScheduledExecution(Discardable, models.Model):
+class ScheduledExecution(Discardable, Execution):
     """A job that waits for its time."""
 
     job = models.OneToOneField(
@@ -82,7 +114,7 @@ class ScheduledExecution(Discardable, models.Model):
         return f"scheduled {self.job_id}"
 
 
-class ClaimedExecution(Undiscardable, models.Model):
+class ClaimedExecution(Undiscardable, Execution):
     """A job that belongs to a worker process until it ends or goes back under the same token."""
 
     job = models.OneToOneField(
@@ -107,7 +139,7 @@ class ClaimedExecution(Undiscardable, models.Model):
         return f"claimed {self.job_id}"
 
 
-class BlockedExecution(Discardable, models.Model):
+class BlockedExecution(Discardable, Execution):
     """A job that waits for a slot of its concurrency key."""
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="blocked_execution")
@@ -140,7 +172,7 @@ class BlockedExecution(Discardable, models.Model):
         return f"blocked {self.job_id}"
 
 
-class FailedExecution(Retryable, models.Model):
+class FailedExecution(Retryable, Execution):
     """A job whose last attempt failed, with that error."""
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="failed_execution")

@@ -1,10 +1,16 @@
 """Recurring tasks and the record of what was fired."""
 
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
+from dj_queue.config.recurring import CATCH_UP
+from dj_queue.exceptions import InvalidSchedule
 from dj_queue.models.job import Job
+from dj_queue.schedule import parse
 
 
 class RecurringTask(models.Model):
@@ -49,6 +55,22 @@ class RecurringTask(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write the row; raises `ValidationError` if a value is wrong. Nothing in this project uses it."""
+        self.full_clean()
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Raises `ValidationError` for a schedule or a `catch_up` that means nothing."""
+        super().clean()
+        if self.catch_up not in CATCH_UP:
+            expected = _("Expected one of %(choices)s.") % {"choices": ", ".join(CATCH_UP)}
+            raise ValidationError({"catch_up": expected})
+        try:
+            parse(self.schedule, self.timezone)
+        except InvalidSchedule as error:
+            raise ValidationError({"schedule": str(error)}) from error
 
 
 class RecurringExecution(models.Model):

@@ -159,7 +159,8 @@ def _written(config: BackendConfig, key: str, values: dict[str, Any]) -> Recurri
     if row is None:
         row = _new_row(config, key, values, now)
         with transaction.atomic(using=config.options.database_alias):
-            row.save(using=config.options.database_alias, force_insert=True)
+            # Not `save`, which would ask first what is known here, and be no surer of the key.
+            row.save_base(using=config.options.database_alias, force_insert=True)
     elif row.static:
         raise _owned(config, key)
     else:

@@ -1,6 +1,9 @@
 """The models: where a job is, asked one by one and in querysets."""
 
+from uuid import uuid4
+
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
@@ -83,7 +86,7 @@ def test_a_job_in_two_states_is_told(one_of_each):
     assert not Job.objects.invalid_execution_state().exists()
     assert not any(job.has_invalid_execution_state for job in one_of_each.values())
     twice, ended = one_of_each[JobState.READY], one_of_each[JobState.FINISHED]
-    LIVE[JobState.FAILED](twice)
+    FailedExecution.objects.bulk_create([FailedExecution(job=twice)])
     LIVE[JobState.SCHEDULED](ended)
 
     found = {job.pk: job for job in Job.objects.invalid_execution_state()}
@@ -112,10 +115,65 @@ def test_the_state_needs_no_query_when_its_rows_were_fetched_too(one_of_each, co
 
 @pytest.mark.parametrize("state", list(LIVE))
 def test_a_job_is_in_a_state_once(state):
+    """By the database, whoever writes the row."""
     job = make_job(state)
+    row = getattr(job, f"{state}_execution")
+    row.pk = None
 
     with pytest.raises(IntegrityError), transaction.atomic():
+        type(row).objects.bulk_create([row])
+
+
+@pytest.mark.parametrize("state", list(LIVE))
+def test_a_row_of_another_state_is_refused_by_save(state):
+    first = JobState.READY if state is not JobState.READY else JobState.FAILED
+    job = make_job(first)
+
+    with pytest.raises(ValidationError, match=f"another state: {first} execution") as refused:
         LIVE[state](job)
+    assert refused.value.error_dict["__all__"][0].code == "another_state"
+    with pytest.raises(ValidationError):
+        LIVE[first](job)
+    assert Job.objects.get().status is first
+
+
+def test_save_looks_at_all_values():
+    job = make_job()
+
+    with pytest.raises(ValidationError) as refused:
+        ReadyExecution(job=job, queue_name="x" * 65, backend_alias="").save()
+    assert refused.value.error_dict.keys() == {"queue_name", "backend_alias"}
+    with pytest.raises(ValidationError) as refused:
+        ReadyExecution(job_id=uuid4()).save()
+    assert refused.value.error_dict.keys() == {"job"}
+
+
+def test_a_row_that_is_saved_again_is_no_other(one_of_each):
+    failed = FailedExecution.objects.get()
+    failed.message = "as it is"
+    failed.save(update_fields=["message"])
+
+    assert FailedExecution.objects.get().message == "as it is"
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"schedule": "never"}, "schedule"),
+        ({"schedule": "0 3 * * *", "timezone": "Mars/Olympus"}, "schedule"),
+        ({"schedule": "0 3 * * *", "key": "nightly"}, "__all__"),
+        ({"schedule": "0 3 * * *", "task_path": ""}, "task_path"),
+        ({"schedule": "0 3 * * *", "catch_up": "some"}, "catch_up"),
+    ],
+)
+def test_save_of_a_recurring_task_refuses_what_cannot_be(values, field):
+    given = {"key": "other", "task_path": "tests.site.tasks.add"}
+    RecurringTask.objects.create(**{**given, "key": "nightly", "schedule": "@daily"})
+
+    with pytest.raises(ValidationError) as refused:
+        RecurringTask(**{**given, **values}).save()
+    assert refused.value.error_dict.keys() == {field}
+    assert RecurringTask.objects.count() == 1
 
 
 @pytest.mark.parametrize("state", list(LIVE))

@@ -132,7 +132,7 @@ def test_dispatchers_of_which_none_ever_led_are_told(running):
 def test_deep_finds_jobs_in_two_states_and_in_none(running):
     running.stop()
     both, none = tasks.add.enqueue(1, 1), tasks.add.enqueue(1, 1)
-    FailedExecution.objects.create(job_id=both.id)
+    FailedExecution.objects.bulk_create([FailedExecution(job_id=both.id)])
     ReadyExecution.objects.filter(job_id=none.id).delete()
 
     said = problem("--deep")
