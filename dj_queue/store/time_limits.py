@@ -75,14 +75,14 @@ def _in_transaction(connection: BaseDatabaseWrapper, seconds: float) -> Iterator
 
 @contextmanager
 def _said_in_statements(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    # MariaDB has a prefix for anything, MySQL a hint for whatever begins with SELECT.
+    # MariaDB has a prefix for anything, MySQL a hint that stands behind the outermost SELECT.
     is_mariadb: bool = connection.mysql_is_mariadb  # type: ignore[attr-defined]
     prefix = f"SET STATEMENT max_statement_time={seconds:g} FOR " if is_mariadb else ""
     hint = "" if is_mariadb else f" /*+ MAX_EXECUTION_TIME({round(seconds * 1000)}) */"
 
     def limit(execute: _Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if begins := _SELECT.match(sql):
-            sql = f"{prefix}{sql[: begins.end()]}{hint}{sql[begins.end() :]}"
+        if (place := _end_of_select(sql)) is not None:
+            sql = f"{prefix}{sql[:place]}{hint}{sql[place:]}"
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(limit):
@@ -90,6 +90,31 @@ def _said_in_statements(connection: BaseDatabaseWrapper, seconds: float) -> Iter
 
 
 _SELECT = re.compile(r"[\s(]*SELECT\b", re.IGNORECASE)
+_WITH = re.compile(r"\s*WITH\b", re.IGNORECASE)
+# What has parentheses and words in it that are none: text, names and comments.
+_PART = re.compile(
+    r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`[^`]*`|/\*.*?\*/"""
+    r"""|(?P<word>[()]|\b(?:SELECT|INSERT|UPDATE|DELETE|REPLACE)\b)""",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def _end_of_select(sql: str) -> int | None:
+    """Where the first SELECT ends that is the statement's own, and not of a WITH; None if it writes."""
+    if begins := _SELECT.match(sql):
+        return begins.end()
+    if not _WITH.match(sql):
+        return None
+    depth = 0
+    for part in _PART.finditer(sql):
+        word = part["word"]
+        if word is None:
+            continue
+        if word in "()":
+            depth += 1 if word == "(" else -1
+        elif depth == 0:
+            return part.end() if word.upper() == "SELECT" else None
+    return None
 
 
 @contextmanager

@@ -40,6 +40,27 @@ def test_a_statement_is_ended_when_its_time_is_over():
     assert run("SELECT 1")[0][0] == 1
 
 
+def test_a_statement_that_begins_with_names_for_others_is_ended_too():
+    name = connection.ops.quote_name("select (")
+    begins = f"""
+        WITH /* no SELECT: ( */ few (one) AS (SELECT 1),
+            word AS (SELECT ') SELECT ''"(' AS one, 2 AS {name})
+    """
+    endless = ENDLESS[connection.vendor].strip()
+    # SQLite's has a name of its own.
+    text = endless if endless.startswith("WITH") else f"{begins} {endless}, few, word"
+
+    with pytest.raises(OperationalError) as raised, limited_time("default", 0.2):
+        run(text)
+
+    assert is_over_time(raised.value)
+
+
+def test_a_short_one_is_answered():
+    with limited_time("default", 20):
+        assert run("WITH few AS (SELECT 1 AS one) SELECT one FROM few")[0][0] == 1
+
+
 def test_each_statement_has_the_whole_time():
     with limited_time("default", 20):
         assert Job.objects.count() == 0
