@@ -14,7 +14,6 @@ On SQLite, and on each server that `DJ_QUEUE_TEST_POSTGRES_URL`, `DJ_QUEUE_TEST_
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,17 +24,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.deadline import Deadline
+from benchmarks.each_database import PROJECTS, add_options, run_on_each, site
 from benchmarks.figures import percentile
 from benchmarks.programs import Program
 from benchmarks.recorder import Recorder
 
-_PROJECTS = Path(__file__).parent / "projects"
 _ROOT = Path(__file__).parents[1]
-_SERVERS = {
-    "PostgreSQL": "DJ_QUEUE_TEST_POSTGRES_URL",
-    "MariaDB": "DJ_QUEUE_TEST_MARIADB_URL",
-    "MySQL": "DJ_QUEUE_TEST_MYSQL_URL",
-}
 _A_DAY = 86_400
 _TOO_LONG = 300
 _KEPT_SECONDS = 2
@@ -58,24 +52,13 @@ def main() -> None:
     options = _options()
     if options.url:
         _measure(options)
-        return
-    with tempfile.TemporaryDirectory(prefix="dj-queue-bench-") as folder:
-        urls = {"SQLite": f"sqlite:///{folder}/queue.sqlite3"}
-        urls |= {
-            name: f"{os.environ[variable]}_retention"
-            for name, variable in _SERVERS.items()
-            if variable in os.environ
-        }
-        for name, url in urls.items():
-            if options.only and name.lower() not in options.only.lower().split(","):
-                continue
-            print(f"{name}: {options.jobs:,} old jobs, {options.rate}/s enqueued", flush=True)
-            command = [sys.executable, "-m", "benchmarks.retention", *sys.argv[1:], "--url", url]
-            subprocess.run(command, check=True)
+    else:
+        title = f"{options.jobs:,} old jobs, {options.rate}/s enqueued"
+        run_on_each("benchmarks.retention", options, title)
 
 
 def _measure(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="dj-queue-bench-") as name, _site(options.url) as url:
+    with tempfile.TemporaryDirectory(prefix="dj-queue-bench-") as name, site(options.url) as url:
         folder = Path(name)
         for number in range(1, options.rounds + 1):
             with Recorder(folder / "pipe") as recorder:
@@ -95,27 +78,6 @@ def _measure(options: argparse.Namespace) -> None:
                     )
                 if options.drain:
                     print(f"      {bench.drain()}", flush=True)
-
-
-@contextmanager
-def _site(url: str) -> Iterator[str]:
-    """The site on a new database; its URL with the name of that."""
-    os.environ["DJ_QUEUE_BENCH_DATABASE_URL"] = url
-    os.environ["DJANGO_SETTINGS_MODULE"] = "retention_site.settings"
-    sys.path.insert(0, str(_PROJECTS))
-    import django
-
-    django.setup()
-    from django.db import connection
-    from django.test.utils import setup_databases, teardown_databases
-
-    databases = setup_databases(verbosity=0, interactive=False)
-    try:
-        # The tests' database is called otherwise than the one that the URL names.
-        name = str(connection.settings_dict["NAME"])
-        yield url if url.startswith("sqlite") else f"{url.rpartition('/')[0]}/{name}"
-    finally:
-        teardown_databases(databases, verbosity=0)
 
 
 class _Bench:
@@ -232,7 +194,7 @@ class _Bench:
             "DJ_QUEUE_BENCH_PIPE": str(self._recorder.path),
             "DJ_QUEUE_BENCH_CLEAR_AFTER": "null" if clear_after is None else str(clear_after),
             "DJANGO_SETTINGS_MODULE": "retention_site.settings",
-            "PYTHONPATH": os.pathsep.join((str(_PROJECTS), str(_ROOT))),
+            "PYTHONPATH": os.pathsep.join((str(PROJECTS), str(_ROOT))),
         }
         command = [sys.executable, "-m", "django", "dj_queue"]
         log = self._folder / "worker.log"
@@ -284,8 +246,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15.0, help="of enqueuing before")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--drain", type=int, default=100_000, help="jobs to drain; 0: not at all")
-    parser.add_argument("--only", metavar="NAMES", help="such as sqlite,postgresql")
-    parser.add_argument("--url", help=argparse.SUPPRESS)
+    add_options(parser)
     return parser.parse_args()
 
 

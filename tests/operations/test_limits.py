@@ -167,8 +167,6 @@ class TestEnqueue:
 
 
 class TestDeadlocks:
-    # On SQLite there is one transaction that writes at a time.
-    @pytest.mark.only_on("postgresql", "mysql")
     def test_transactions_that_enqueue_many_keys_in_opposite_orders_never_deadlock(self):
         """Fifty keys, each transaction in the other's reverse order, and both at the same time."""
         barrier, errors = threading.Barrier(2), []
