@@ -18,7 +18,7 @@ from dj_queue.operations.enqueue import storable_payload
 from dj_queue.operations.locking import in_transaction
 from dj_queue.schedule import parse
 from dj_queue.store import store_for
-from dj_queue.store.shared import django_time
+from dj_queue.store.shared import django_time, from_column
 
 # Two schedulers that start at once may both insert an entry; the second has to look again.
 _ATTEMPTS = 3
@@ -251,9 +251,18 @@ def _differing(row: RecurringTask, values: dict[str, Any], now: datetime) -> dic
     changed = {name: value for name, value in values.items() if getattr(row, name) != value}
     if not row.static and values["enabled"] and row.disabled_by_hand:
         changed["disabled_by_hand"] = False
-    if any(name in changed for name in _WHEN) or changed.get("enabled"):
-        changed["next_run_at"] = _next(values, now)
+    waits_for = _next(values, now)
+    # With the same schedule it waits for another time if the project's time zone, or what is known of it,
+    # has changed. A time that has passed is left to who makes up for it.
+    is_moved = values["enabled"] and waits_for != row.next_run_at and _is_to_come(row, now)
+    if any(name in changed for name in _WHEN) or changed.get("enabled") or is_moved:
+        changed["next_run_at"] = waits_for
     return changed
+
+
+def _is_to_come(row: RecurringTask, now: datetime) -> bool:
+    next_run_at = from_column(row.next_run_at)
+    return next_run_at is not None and next_run_at > now
 
 
 def _next(values: Mapping[str, Any], now: datetime) -> datetime | None:

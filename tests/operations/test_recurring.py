@@ -200,6 +200,17 @@ class TestStaticEntries:
         write(config(schedule="30 * * * *", timezone="UTC"))
         assert next_run() > now()
 
+    def test_follow_the_time_zone_of_the_project(self, settings):
+        settings.TIME_ZONE = "UTC"
+        write(config(schedule="0 3 * * *"))
+        assert next_run().hour == 3
+
+        settings.TIME_ZONE = "Asia/Tokyo"
+        write(config(schedule="0 3 * * *"))
+
+        assert next_run().astimezone(UTC).hour == 18
+        assert next_run() > now()
+
     def test_that_are_bad_are_told_and_keep_no_other_from_being_written(self):
         schedule("taken")
         rejected = write(
