@@ -1,5 +1,7 @@
 """Enqueue with `Task.apply_async`; Celery has no call for many tasks."""
 
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,6 +38,8 @@ class CeleryProducer:
 
 
 if __name__ == "__main__":
+    # It is stopped by a signal, and leaves nothing on the broker.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with app.connection_for_write() as connection:
         # What an interrupted run has left there.
         queue.bind(connection).declare()
