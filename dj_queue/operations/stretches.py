@@ -41,19 +41,29 @@ def is_due(config: BackendConfig, cutoff: datetime, task_path: str | None = None
 
 
 def clear_page(
-    config: BackendConfig, cutoff: datetime, *, after: UUID | None, before: UUID, size: int
+    config: BackendConfig,
+    cutoff: datetime,
+    *,
+    after: UUID | None,
+    before: UUID,
+    size: int,
+    most: int = 0,
 ) -> Page:
     """Look at *size* jobs whose ids lie between *after* and *before*; delete those finished before *cutoff*.
 
-    At most five statements. Jobs of other backends, and those that have not finished or not long ago, are
-    passed over.
+    If none of the first *most* of them has to go, those are the page. At most six statements. Jobs of other
+    backends, and those that have not finished or not long ago, are passed over.
     """
     after = after or _FIRST
     jobs = Job.objects.using(config.options.database_alias).filter(pk__gt=after)
     condition = is_due(config, cutoff)
     walk = jobs.filter(pk__lt=before).order_by("pk")
-    counts = walk[:size].aggregate(seen=Count("pk"), due=Count("pk", filter=condition))
-    seen, due = counts["seen"], counts["due"]
+    for number in (most, size) if most > size else (size,):
+        counts = walk[:number].aggregate(seen=Count("pk"), due=Count("pk", filter=condition))
+        seen, due = counts["seen"], counts["due"]
+        if not due:
+            size = number
+            break
     last = None
     if seen == size:
         last = next(iter(walk.values_list("pk", flat=True)[size - 1 : size]), None)

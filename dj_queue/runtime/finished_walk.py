@@ -19,6 +19,11 @@ from dj_queue.store import store_for
 _LONGEST_WAIT_SECONDS = 3600.0
 # Of the time, for what is read in vain.
 _SHARE = 0.01
+# So many batches are looked at in one statement where there is nothing to delete: in a process that is busy
+# running jobs, it is the number of statements that takes the time.
+_STRIDES = 8
+# How old the database's time may be: a job that is due a little later goes a little later.
+_CLOCK_SECONDS = 0.5
 
 
 def look_every(after_seconds: float) -> float:
@@ -80,6 +85,9 @@ class FinishedWalk:
         self._place: UUID | None = None
         self._walk_at = clock()
         self._left: list[Left] = []
+        self._stride = 1
+        self._is_walks_turn = True
+        self._read: tuple[datetime, float] | None = None
 
     @property
     def is_due(self) -> bool:
@@ -95,18 +103,28 @@ class FinishedWalk:
     def clear_batch(self, size: int) -> int:
         """Look at up to *size* jobs, and delete those that are old enough; how many."""
         now = self._clock()
-        if now >= self._walk_at:
-            return self._walk_on(size)
         due = (place for place, left in enumerate(self._left) if now >= left.look_at)
-        if (place := next(due, None)) is None:
-            return 0
-        return self._look_again(place, size)
+        place, walks = next(due, None), now >= self._walk_at
+        # By turns: with a million jobs before it the walk is long, and what it has passed ends meanwhile.
+        if walks and (place is None or self._is_walks_turn):
+            self._is_walks_turn = False
+            return self._walk_on(size)
+        self._is_walks_turn = True
+        return 0 if place is None else self._look_again(place, size)
 
     def _walk_on(self, size: int) -> int:
         began = self._clock()
         cutoff = self._cutoff()
         end = cleanup.end_of_walk(cutoff - self._lag)
-        page = clear_page(self._config, cutoff, after=self._place, before=end, size=size)
+        page = clear_page(
+            self._config,
+            cutoff,
+            after=self._place,
+            before=end,
+            size=size,
+            most=self._stride * size,
+        )
+        self._stride = 1 if page.cleared else min(_STRIDES, self._stride * 2)
         now = self._clock()
         if page.last is None:
             self._walk_at = now + self._look_every
@@ -126,10 +144,18 @@ class FinishedWalk:
         left = self._left[place]
         after = self._left[place - 1].last if place else None
         end = UUID(int=left.last.int + 1)
-        page = clear_page(self._config, self._cutoff(), after=after, before=end, size=size)
+        page = clear_page(
+            self._config,
+            self._cutoff(),
+            after=after,
+            before=end,
+            size=size,
+            most=min(_STRIDES * size, left.jobs),
+        )
         if page.last is not None and page.last < left.last:
             # Not seen yet: as good as full.
-            rest = Left(left.last, size, left.look_at, left.wait)
+            jobs = max(size, left.jobs - page.cleared - page.left)
+            rest = Left(left.last, jobs, left.look_at, left.wait)
             self._left.insert(place + 1, rest)
             left.last = page.last
         now = self._clock()
@@ -162,8 +188,10 @@ class FinishedWalk:
             self._left[place].join(self._left.pop(place + 1))
 
     def _cutoff(self) -> datetime:
-        now = store_for(self._config.options.database_alias).now()
-        return cleanup.cutoff_at(now, self._after_seconds)
+        now = self._clock()
+        if self._read is None or now - self._read[1] > _CLOCK_SECONDS:
+            self._read = store_for(self._config.options.database_alias).now(), now
+        return cleanup.cutoff_at(self._read[0], self._after_seconds)
 
 
 def _in_vain(page: Page, seconds: float) -> float:

@@ -34,7 +34,7 @@ class Pace:
     Nobody else wants rows that are cleared, so a batch may take a while, and a third of the time is rest.
     But where one transaction writes at a time, each job that is enqueued, begins or ends meanwhile waits
     for the batch, and looks only now and then whether it is its turn: after 1 ms, 2, 5, 10 and so on. There a
-    batch is small enough to be over at the second or third look, and four fifths of the time are rest. The
+    batch is small enough to be over at the second or third look, and two thirds of the time are rest. The
     next batch is half as large after one of more than `_BUSY_SECONDS`, and twice as large after one of less
     than half of that: a payload has a hundred bytes or a megabyte. The database runs in this thread there,
     so it is the thread's time that counts, without waits for others, or batches would be small just when
@@ -42,24 +42,25 @@ class Pace:
     """
 
     _LONGEST_REST_SECONDS = 0.05
-    _ALONE = 250
+    # Where a batch takes longer, it is Python that this thread waits for, and not the database.
+    _LONGEST_SHARED_REST_SECONDS = 0.01
     _SMALLEST = 50
     _BUSY_SECONDS = 0.02
 
     def __init__(self, *, has_one_writer: bool) -> None:
         self._has_one_writer = has_one_writer
         self.clock = time.thread_time if has_one_writer else time.monotonic
-        self.size = self._ALONE if has_one_writer else BATCH
+        self.size = BATCH // 2 if has_one_writer else BATCH
 
     def rest(self, seconds: float) -> float:
         """How long to rest after a batch that took *seconds* of `clock`; the next may have another size."""
         if not self._has_one_writer:
-            return min(self._LONGEST_REST_SECONDS, seconds / 2)
+            return min(self._LONGEST_SHARED_REST_SECONDS, seconds / 2)
         if seconds > self._BUSY_SECONDS:
             self.size = max(self._SMALLEST, self.size // 2)
         elif seconds < self._BUSY_SECONDS / 2:
-            self.size = min(self._ALONE, self.size * 2)
-        return min(self._LONGEST_REST_SECONDS, seconds * 4)
+            self.size = min(BATCH, self.size * 2)
+        return min(self._LONGEST_REST_SECONDS, seconds * 2)
 
 
 class Retention:

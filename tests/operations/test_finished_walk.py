@@ -103,6 +103,28 @@ def test_looks_follow_the_front_of_a_backlog_that_is_worked_off(make_walk, clock
         assert clear(walk) == 10
 
 
+def test_jobs_that_end_go_while_the_walk_is_still_under_way(make_walk, clock):
+    """With a million jobs before it the walk takes long."""
+    ids = make_old(200, ago=3 * DAY)
+    walk = make_walk()
+    walk.clear_batch(10)
+    finish(ids[:10])
+    clock.now += LOOK_EVERY
+
+    assert [walk.clear_batch(10) for _ in range(2)] == [10, 0]
+
+
+def test_many_that_stay_are_looked_at_with_one_statement(make_walk, count_statements):
+    make_old(200)
+    walk = make_walk()
+
+    with count_statements() as statements:
+        assert clear(walk) == 0
+
+    # Ten of them, twenty, forty, eighty and the rest; each count with the place of its last one.
+    assert len(about_jobs(statements)) == 2 * 4 + 1
+
+
 def test_what_stays_of_many_stretches_is_one(make_walk):
     for hours in range(20):
         make_finished(9, ago=2 * DAY - timedelta(hours=hours))

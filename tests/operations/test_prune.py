@@ -335,7 +335,7 @@ def test_where_one_transaction_writes_at_a_time_batches_are_short_and_far_betwee
     shared, alone = Pace(has_one_writer=False), Pace(has_one_writer=True)
 
     assert alone.size < shared.size == BATCH
-    assert alone.rest(0.01) >= 4 * 0.01 > 0.01 > shared.rest(0.01)
+    assert alone.rest(0.01) >= 2 * 0.01 > 0.01 > shared.rest(0.01)
     clock = Retention(backend_config("default"))._pace.clock
     assert clock is (alone.clock if connection.vendor == "sqlite" else shared.clock)
 
@@ -352,7 +352,7 @@ def test_there_a_batch_that_took_long_is_followed_by_a_smaller_one():
     assert pace.size == 50
     for _ in range(9):
         pace.rest(0.001)
-    assert pace.size == first
+    assert pace.size == BATCH
 
 
 def test_a_runtime_clears_jobs_that_it_has_run():
