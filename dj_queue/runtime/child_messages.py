@@ -10,6 +10,7 @@
 The socket is the child's standard input, as in fork mode (`lifeline`).
 """
 
+import errno
 import json
 import selectors
 import socket
@@ -49,9 +50,15 @@ class Channel(StandardInputEnd):
         self._end.sendall(_LENGTH.pack(len(text)) + text)
 
     def send_if_room(self, message: Any) -> None:
-        """Send a small *message*, unless the other end has left so much unread that this would wait."""
+        """Send a small *message*, unless the other end has left so much unread that this would wait.
+
+        Raises `OSError` as `send` does, and when another thread has closed this end.
+        """
         with selectors.DefaultSelector() as waiting:
-            waiting.register(self._end, selectors.EVENT_WRITE)
+            try:
+                waiting.register(self._end, selectors.EVENT_WRITE)
+            except ValueError as error:
+                raise OSError(errno.EBADF, "this end is closed") from error
             if waiting.select(0):
                 self.send(message)
 

@@ -12,6 +12,7 @@ from dj_queue import events
 from dj_queue.api import executor
 from dj_queue.models import ClaimedExecution, FailedExecution, Job, ReadyExecution
 from dj_queue.operations import direct
+from dj_queue.runtime.child_process import Child
 from dj_queue.states import Executor
 from tests.contrib.servers import ROOT, environment, started
 from tests.site import catalogue, process_tasks, tasks
@@ -261,6 +262,15 @@ def test_a_job_that_is_running_ends_before_the_stop_does(runtime, tmp_path):
     assert runtime.stop(10)
     assert Job.objects.get(id=job.id).return_value == pid
     assert is_gone(pid)
+
+
+def test_a_child_that_its_thread_has_retired_need_not_be_told_that_the_worker_stops():
+    child = Child("retired")
+    child.retire()
+
+    child.tell_stopping()
+
+    assert not child.is_alive
 
 
 def test_a_job_that_does_not_end_in_time_is_killed_and_recorded(runtime, tmp_path, ended):
