@@ -7,6 +7,7 @@ must see what a test writes.
 import signal
 from collections.abc import Iterator
 
+import django
 import pytest
 from django.apps import apps
 from django.db import connection
@@ -20,15 +21,18 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config, items) -> None:
-    """Leave out what is marked `only_on` other vendors. Not skipped: a skip is something that is missing."""
-    elsewhere = [
-        item
-        for item in items
-        if (marker := item.get_closest_marker("only_on")) and connection.vendor not in marker.args
-    ]
+    """Leave out what is no promise here. Not skipped: a skip is something that is missing."""
+    elsewhere = [item for item in items if not _is_promised(item)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
+
+
+def _is_promised(item) -> bool:
+    vendors, since = (item.get_closest_marker(name) for name in ("only_on", "since_django"))
+    return (vendors is None or connection.vendor in vendors.args) and (
+        since is None or since.args <= django.VERSION
+    )
 
 
 @pytest.fixture(scope="session")

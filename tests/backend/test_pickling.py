@@ -4,7 +4,6 @@ import copy
 import pickle
 from datetime import timedelta
 
-import django
 import pytest
 from django.tasks import default_task_backend
 from django.utils import timezone
@@ -12,9 +11,7 @@ from django.utils import timezone
 from tests.site import catalogue
 from tests.site.tasks import add
 
-pytestmark = pytest.mark.skipif(
-    django.VERSION < (6, 1), reason="Django's tasks can be pickled from 6.1 on"
-)
+pytestmark = pytest.mark.since_django(6, 1)
 
 
 def test_a_new_result_is_pickled():
