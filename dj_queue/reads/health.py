@@ -118,6 +118,15 @@ def process_problems(
             yield from _leader_problems(leading, role, now, since)
 
 
+def hearing_problems(live: Sequence[Process]) -> Iterator[str]:
+    """Workers that the database cannot wake, though they are to listen; asks nothing."""
+    if deaf := [row.name for row in live if row.metadata.get("is_deaf")]:
+        yield _(
+            "workers that PostgreSQL cannot wake, since a pooler stands between; they look for jobs at their "
+            "polling_interval: %(names)s"
+        ) % {"names": _some(deaf)}
+
+
 def leaders(database: str, backend_alias: str) -> Iterator[str]:
     """Who leads, since when, and when there was progress last."""
     for row in Leadership.objects.using(database).filter(backend_alias=backend_alias):
@@ -145,6 +154,8 @@ def deep_problems(
     yield from _state_problems(database, backend_alias)
     yield from _copy_problems(database, backend_alias)
     yield from _claim_problems(database, backend_alias, now - max_age)
+    rows = Process.objects.using(database).filter(backend_alias=backend_alias)
+    yield from hearing_problems([row for row in rows if now - _seen(row) <= max_age])
     if keys := _first(Semaphore.objects.using(database).filter(value__gt=F("limit")), "key"):
         yield _("semaphores with more free slots than they have slots: %(keys)s") % {
             "keys": _some(keys)

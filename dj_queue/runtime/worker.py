@@ -22,6 +22,7 @@ from dj_queue.exceptions import ProcessExitError, exception_path
 from dj_queue.operations import limits
 from dj_queue.runtime.child_pool import ChildPool
 from dj_queue.runtime.clock import DatabaseClock
+from dj_queue.runtime.deafness import DeafMark
 from dj_queue.runtime.demand import Demand
 from dj_queue.runtime.draining import DrainingMark, begin_of_last_words
 from dj_queue.runtime.eventloop import EventLoop
@@ -61,6 +62,7 @@ class Worker(Actor):
         """The most jobs to take; lowered where the process is replaced after so many."""
         self.ended = 0
         """How many jobs ended here and have their outcome written."""
+        self._deaf_mark = DeafMark(registration, self.process_name)
         self._mark = DrainingMark(config, self._clock, registration, self.process_name)
         self._finisher = Finisher()
         self._places = Places()
@@ -85,12 +87,9 @@ class Worker(Actor):
     @property
     def metadata(self) -> dict[str, Any]:
         """What the worker's row tells about it."""
-        return {
-            "queues": str(self.worker.queues),
-            "executor": self.worker.executor,
-            "threads": self.worker.threads,
-            "async_concurrency": self.worker.async_concurrency,
-            "polling_interval": self.worker.polling_interval,
+        told = ("executor", "threads", "async_concurrency", "polling_interval")
+        return {"queues": str(self.worker.queues)} | {
+            each: getattr(self.worker, each) for each in told
         }
 
     def serves(self, queues: Sequence[str]) -> bool:
@@ -161,6 +160,7 @@ class Worker(Actor):
         self._pool.start()
         if self._is_quiet:
             self._pool.tell_stopping()
+        self._deaf_mark.write(session, self.metadata)
         self._give_back_unknown(session, claimer)
         self._give_back_waiting(session)
         if self.should_look or self._finisher.has_slots:

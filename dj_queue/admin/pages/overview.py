@@ -18,7 +18,7 @@ from dj_queue.admin.queries import spans
 from dj_queue.admin.queries.backlog import Backlog, read_backlog
 from dj_queue.admin.queries.failures import grouped
 from dj_queue.models import Leadership
-from dj_queue.reads.health import process_problems, retention_problems
+from dj_queue.reads.health import hearing_problems, process_problems, retention_problems
 from dj_queue.states import JobState
 
 
@@ -75,7 +75,7 @@ def health(page: Page, backlog: Backlog, leading: list[Leadership]) -> Health:
     ]
     if wrong:
         return Health("bad", _("Jobs are not being run as they should"), wrong)
-    odd = [*_paused(backlog), *_failing(backlog)]
+    odd = [*_paused(backlog), *_failing(backlog), *hearing_problems(backlog.live)]
     if odd:
         return Health("warning", _("Jobs are being run, and something wants a look"), odd)
     live = len([row for row in backlog.live if row.kind == "Worker"])

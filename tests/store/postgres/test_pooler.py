@@ -11,11 +11,13 @@ from django.utils import timezone
 
 from dj_queue.exceptions import LockLost
 from dj_queue.models import Job, Leadership, Process, ScheduledExecution
+from dj_queue.reads.health import deep_problems
 from dj_queue.runtime.hearing import Hearing
 from dj_queue.store import Topic
 from dj_queue.store.locks import Holder
 from tests.contrib.pooler import PROGRAM, pgbouncer
 from tests.contrib.servers import started
+from tests.runtime.conftest import failures, make_runtime  # noqa: F401 - fixtures for this file too
 from tests.site import tasks
 from tests.store.building import database_clock, insert, new_job
 from tests.waiting import wait_until
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 LEASE_SECONDS = 5
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,33 @@ def test_deaf_session_is_told_of_once(make_lock, caplog):
 
     (record,) = [each for each in caplog.records if each.event == "notify.deaf"]
     assert record.djq_actor == "dispatcher-1"
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_deep_look_names_workers_that_cannot_hear_unless_they_are_not_to(
+    pooler,
+    make_runtime,  # noqa: F811
+    monkeypatch,
+    listens,
+):
+    for name, value in (("HOST", "127.0.0.1"), ("PORT", str(pooler))):
+        monkeypatch.setitem(connections["default"].settings_dict, name, value)
+    runtime = make_runtime(listen_notify=listens, workers=[{"threads": 1, "polling_interval": 0.1}])
+    [name] = [worker.process_name for worker in runtime.workers]
+    job = tasks.add.enqueue(1, 2)
+    wait_until(Job.objects.finished().filter(id=job.id).exists)
+
+    def told():
+        now = database_clock()
+        problems = deep_problems("default", "default", now=now, max_age=MINUTE, version=None)
+        return [line for line in problems if "cannot wake" in line]
+
+    if listens:
+        [line] = wait_until(told)
+        assert line.endswith(f"polling_interval: {name}")
+        assert Process.objects.get(name=name).metadata["threads"] == 1
+    else:
+        assert told() == []
 
 
 def test_session_locks_would_not_do_behind_this_pooler(make_lock):
