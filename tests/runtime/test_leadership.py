@@ -2,6 +2,7 @@
 
 import signal
 import struct
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -317,8 +318,10 @@ def changes_of_file():
     index = Path(f"{connection.settings_dict['NAME']}-shm")
 
     def transactions():
-        # The third number of the index of the log (https://sqlite.org/walformat.html#walidxfmt).
-        return struct.unpack_from("=I", index.read_bytes(), 8)[0]
+        # The third number of the index of the log (https://sqlite.org/walformat.html#walidxfmt). Not read in
+        # this process: when that closed the file, it would give up the locks that SQLite has on it.
+        head = subprocess.check_output(["head", "--bytes=12", index])
+        return struct.unpack_from("=I", head, 8)[0]
 
     before = transactions()
     return lambda: 1 + transactions() - before
