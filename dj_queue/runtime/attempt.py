@@ -49,6 +49,10 @@ def _nothing() -> None:
     return
 
 
+class NotBegun(Exception):
+    """Raised in place of the first of the project's code: it is too late for the job to begin here."""
+
+
 class Attempt:
     """One run of a job, from its start to its outcome, with the hooks and signals that go with it."""
 
@@ -157,6 +161,11 @@ class Attempt:
         described = describe_error(error)
         return Outcome(self.job, self.started_at, self._finished_at(), error=described)
 
+    def not_begun(self) -> Outcome:
+        """What stands for an outcome when `NotBegun` was raised."""
+        error = JobError(exception_path(NotBegun), "The job came too late to begin here.", "")
+        return Outcome(self.job, self.started_at, self._finished_at(), error=error, has_begun=False)
+
     def tell_started(self) -> None:
         """Send Django's `task_started`."""
         if has_listeners(task_started, logging.INFO):
@@ -200,17 +209,27 @@ class Attempt:
             with self._runner.importing(self.job):
                 return import_task(self.job.task_path)
         finally:
-            self._begin()
+            # However long that took: who recovers a process that imports gives none of its jobs to others.
+            self._noting()()
 
     def _begin(self) -> None:
         """Note that the job has begun: what comes next is the project's own, and may have effects."""
+        is_first = not self._is_noted
         self._noting()()
+        if is_first:
+            self._refuse_if_late()
 
     def _noting(self) -> Callable[[], object]:
         if self._is_noted:
             return _nothing
         self._is_noted = True
         return self._runner.noting(self.job)
+
+    # A process that was stopped (SIGSTOP, a laptop asleep) goes on where it was, when others may have run the
+    # job. Stopped before the note, it refuses here; stopped after it, others have seen the note.
+    def _refuse_if_late(self) -> None:
+        if time.monotonic() > self.job.start_by:
+            raise NotBegun
 
     # A process that is killed between the note and the task's first effect leaves a job that fails without
     # having done anything. So the two are next to each other: everything is at hand before, and no log
@@ -219,15 +238,19 @@ class Attempt:
     def _begin_and_call(
         self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
-        note = self._noting()
+        is_first, note = not self._is_noted, self._noting()
         note()
+        if is_first:
+            self._refuse_if_late()
         return function(*args, **kwargs)
 
     async def _begin_and_await(
         self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
-        note = self._noting()
+        is_first, note = not self._is_noted, self._noting()
         note()
+        if is_first:
+            self._refuse_if_late()
         return await function(*args, **kwargs)
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:

@@ -102,6 +102,8 @@ class Channel(StandardInputEnd):
 def job_message(job: ClaimedJob) -> dict[str, Any]:
     """*job* as JSON."""
     message = {**asdict(job), "id": job.id.hex}
+    # The worker has looked at that, and a child may import for longer.
+    del message["start_by"]
     return message | {name: _text(message[name]) for name in _TIMES}
 
 

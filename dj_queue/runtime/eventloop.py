@@ -114,7 +114,10 @@ class EventLoop:
     async def _run_one(self, job: ClaimedJob) -> None:
         # `run` turns whatever a job does into an outcome, its own cancellation included.
         outcome = await self._run(job)
-        self._ended(outcome)
+        if outcome.has_begun:
+            self._ended(outcome)
+        else:
+            self.jobs.refuse(job)
         self._running.pop(cast("asyncio.Task[None]", asyncio.current_task()), None)
         self._freed()
         if len(self.jobs):

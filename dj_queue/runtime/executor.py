@@ -17,7 +17,7 @@ from dj_queue.config import BackendConfig
 from dj_queue.exceptions import TaskNotImportable, TransactionLeaked
 from dj_queue.reads.tasks import import_task, is_imported, module_of
 from dj_queue.runtime import connections
-from dj_queue.runtime.attempt import Attempt
+from dj_queue.runtime.attempt import Attempt, NotBegun
 from dj_queue.runtime.clock import DatabaseClock
 from dj_queue.runtime.watch import Watch
 from dj_queue.store.records import ClaimedJob, Outcome
@@ -101,6 +101,8 @@ class TaskRunner:
                     outcome = attempt.succeed(value)
                     if attempt.is_step:
                         await sync_to_async(attempt.hand_over, thread_sensitive=True)()
+                except NotBegun:
+                    outcome = attempt.not_begun()
                 except BaseException as error:  # noqa: BLE001 - a task may raise anything
                     self._report_leaks(job, await _clean_after_async_job(context))
                     outcome = attempt.fail(error)
@@ -125,6 +127,8 @@ class TaskRunner:
             outcome = attempt.succeed(value)
             if attempt.is_step:
                 attempt.hand_over()
+        except NotBegun:
+            return attempt.not_begun()
         except BaseException as error:  # noqa: BLE001 - a task may raise anything
             self._report_leaks(job, self._clean())
             outcome = attempt.fail(error)

@@ -43,7 +43,9 @@ class HandOver:
 
     def add(self, jobs: Sequence[ClaimedJob], asked_at: float) -> None:
         """Offer *jobs* to whoever runs them, in this order."""
-        self._waiting.extend(HandedJob(job, asked_at) for job in jobs)
+        for job in jobs:
+            job.start_by = asked_at + MAX_WAIT_SECONDS
+            self._waiting.append(HandedJob(job, asked_at))
 
     def take(self) -> ClaimedJob | None:
         """The next job to run now; None when there is none."""

@@ -120,8 +120,10 @@ class ThreadPool:
                 running.job = job
                 outcome = self._run(job)
                 # In this order: a job is never in neither place, and who is woken sees a free thread.
-                if outcome is not None:
+                if outcome is not None and outcome.has_begun:
                     self._ended(outcome)
+                elif outcome is not None:
+                    self.jobs.refuse(job)
                 running.job = None
                 self._after_job()
                 running.is_busy = False

@@ -360,7 +360,8 @@ class Worker(Actor):
             is_idle = self.running == 0
             try:
                 self._give_back_unknown(session, claimer)
-                self._give_back(session, self._pool.jobs.take_expired(), "stop")
+                for each in (self._pool.jobs, self._loop.jobs):
+                    self._give_back(session, each.take_expired(), "stop")
                 if len(self._finisher):
                     self._finisher.exchange(session, claimer, NOTHING)
                     continue
@@ -370,9 +371,8 @@ class Worker(Actor):
                 events.emit(events.OutcomesDelayed(self.config.alias, len(self._finisher), error))
                 is_idle = False
             # Who stops a second time may have less patience.
-            left = (
-                min(deadline, begin_of_last_words(self.deadline, self.running)) - time.monotonic()
-            )
+            until = min(deadline, begin_of_last_words(self.deadline, self.running))
+            left = until - time.monotonic()
             if is_idle or left <= 0:
                 return
             self.wake.wait(min(left, 0.1))

@@ -1,5 +1,6 @@
 """What goes into and comes out of a store: plain records, the same for every vendor."""
 
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -141,6 +142,8 @@ class ClaimedJob:
     """The carrier of the trace that enqueued it."""
     limit: Limit | None = None
     """Where it holds a slot, which its outcome gives back; a rate gives none back."""
+    start_by: float = field(default=math.inf, compare=False)
+    """By the monotonic clock of this process. One that begins later may be somebody else's by then."""
 
     @property
     def claim(self) -> Claim:
@@ -166,6 +169,8 @@ class Outcome:
     result: str | None = None
     """The return value as JSON text; None for None."""
     error: JobError | None = None
+    has_begun: bool = True
+    """False for a job that came too late to begin: nothing is to be recorded, and others may run it."""
     traceparent: str | None = None
     """The span of the attempt, kept with a failure so that the next attempt can point to it."""
 

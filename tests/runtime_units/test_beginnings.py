@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import sys
 import textwrap
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -41,8 +43,9 @@ def run(trial):
         importing=importing,
     )
 
-    def run_it(way):
+    def run_it(way, *, start_by=math.inf):
         job = trial.worker.claim_one()
+        job.start_by = start_by
         if way == "run":
             return trial.in_thread(runner.run, job)
         return trial.in_thread(lambda: asyncio.run(runner.arun(job)))
@@ -175,3 +178,39 @@ def test_making_models_and_enums_of_arguments_is_part_of_it_too(run, way, monkey
     run(way)
 
     assert words() == ["noted", "restored", "task"]
+
+
+@everywhere
+@of_each_kind
+def test_a_job_that_was_noted_too_late_does_not_begin(run, way, task):
+    """The process was stopped before the note, so others may have run the job; after it they cannot."""
+    task.enqueue()
+
+    outcome = run(way, start_by=time.monotonic())
+
+    assert not outcome.has_begun
+    assert words() == ["noted"]
+
+
+@everywhere
+def test_nobody_hears_of_a_job_that_does_not_begin(run, way):
+    begin.enqueue()
+
+    def hear(**_):
+        say("receiver")
+
+    task_started.connect(hear)
+    try:
+        outcome = run(way, start_by=time.monotonic())
+    finally:
+        task_started.disconnect(hear)
+
+    assert not outcome.has_begun
+    assert "receiver" not in words()
+
+
+@everywhere
+def test_a_job_that_is_in_time_begins(run, way):
+    begin.enqueue()
+
+    assert run(way, start_by=time.monotonic() + 60).has_begun

@@ -3,14 +3,23 @@
 import asyncio
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
-from dj_queue.ids import new_job_id
 from dj_queue.runtime.eventloop import EventLoop
 from dj_queue.runtime.handed import MAX_WAIT_SECONDS
 from dj_queue.runtime.pool import ThreadPool
 from tests.waiting import wait_until
+
+
+@dataclass
+class Job:
+    """As far as it is looked at here; also what stands for its outcome."""
+
+    name: str = ""
+    start_by: float = 0.0
+    has_begun: bool = True
 
 
 @pytest.fixture
@@ -47,7 +56,7 @@ def long_ago():
 
 
 def test_a_thread_that_meets_an_expired_job_says_so(pool, freed):
-    pool.add([new_job_id()], long_ago())
+    pool.add([Job()], long_ago())
 
     assert freed.wait(5)
     assert len(pool.jobs.take_expired()) == 1
@@ -58,10 +67,36 @@ def test_the_event_loop_says_so_too(make_loop, freed):
         return job
 
     loop = make_loop(run, freed=freed.set)
-    loop.add([new_job_id()], long_ago())
+    loop.add([Job()], long_ago())
 
     assert freed.wait(5)
     assert len(loop.jobs.take_expired()) == 1
+
+
+def test_a_job_that_comes_too_late_to_begin_is_given_back_and_has_not_ended(freed):
+    ended, late = [], Job(has_begun=False)
+    pool = ThreadPool("pool", 1, run=lambda job: job, ended=ended.append, freed=freed.set)
+    pool.start()
+    pool.add([late], time.monotonic())
+
+    assert freed.wait(5)
+    assert pool.jobs.take_expired() == [late]
+    assert ended == []
+    pool.stop()
+    pool.join(time.monotonic() + 5)
+
+
+def test_so_is_one_on_the_event_loop(make_loop, freed):
+    async def run(job):
+        return job
+
+    ended, late = [], Job(has_begun=False)
+    loop = make_loop(run, ended=ended.append, freed=freed.set)
+    loop.add([late], time.monotonic())
+
+    assert freed.wait(5)
+    assert loop.jobs.take_expired() == [late]
+    assert ended == []
 
 
 def test_a_job_that_left_the_queue_is_never_nowhere():
@@ -85,7 +120,7 @@ def test_a_job_that_left_the_queue_is_never_nowhere():
 
     pool.jobs.take = take_slowly
     pool.start()
-    pool.add([new_job_id()], time.monotonic())
+    pool.add([Job()], time.monotonic())
     assert began.wait(5)
     pool.stop()
     go_on.set()
@@ -105,7 +140,7 @@ def test_many_threads_that_bring_the_first_job_start_one_loop(make_loop):
 
     def bring():
         barrier.wait(5)
-        loop.add([new_job_id()], time.monotonic())
+        loop.add([Job()], time.monotonic())
 
     threads = [threading.Thread(target=bring) for _ in range(16)]
     for thread in threads:
@@ -119,18 +154,18 @@ def test_many_threads_that_bring_the_first_job_start_one_loop(make_loop):
 
 def test_a_job_that_stops_the_loop_stops_nobody_else(make_loop):
     async def run(job):
-        if job == "rude":
+        if job.name == "rude":
             asyncio.get_running_loop().stop()
         await asyncio.sleep(0.01)
         return job
 
     ended = []
     loop = make_loop(run, ended=ended.append)
-    loop.add(["polite", "rude", "polite"], time.monotonic())
+    loop.add([Job("polite"), Job("rude"), Job("polite")], time.monotonic())
     wait_until(lambda: len(ended) == 3)
-    loop.add(["late"], time.monotonic())
+    loop.add([Job("late")], time.monotonic())
 
-    wait_until(lambda: ended[-1] == "late")
+    wait_until(lambda: ended[-1].name == "late")
 
 
 def test_the_loop_survives_what_a_left_behind_task_raises(make_loop):
@@ -138,13 +173,13 @@ def test_the_loop_survives_what_a_left_behind_task_raises(make_loop):
         raise SystemExit(3)
 
     async def run(job):
-        if job == "rude":
+        if job.name == "rude":
             asyncio.get_running_loop().create_task(leave())
         await asyncio.sleep(0.01)
         return job
 
     ended = []
     loop = make_loop(run, ended=ended.append)
-    loop.add(["rude", "polite"], time.monotonic())
+    loop.add([Job("rude"), Job("polite")], time.monotonic())
 
     wait_until(lambda: len(ended) == 2)
