@@ -214,22 +214,18 @@ class Attempt:
 
     def _begin(self) -> None:
         """Note that the job has begun: what comes next is the project's own, and may have effects."""
-        is_first = not self._is_noted
-        self._noting()()
-        if is_first:
-            self._refuse_if_late()
+        is_first, note = not self._is_noted, self._noting()
+        note()
+        # A process that was stopped (SIGSTOP, a laptop asleep) goes on where it was, when others may have run
+        # the job. Stopped before the note, it refuses here; stopped after it, others have seen the note.
+        if is_first and time.monotonic() > self.job.start_by:
+            raise NotBegun
 
     def _noting(self) -> Callable[[], object]:
         if self._is_noted:
             return _nothing
         self._is_noted = True
         return self._runner.noting(self.job)
-
-    # A process that was stopped (SIGSTOP, a laptop asleep) goes on where it was, when others may have run the
-    # job. Stopped before the note, it refuses here; stopped after it, others have seen the note.
-    def _refuse_if_late(self) -> None:
-        if time.monotonic() > self.job.start_by:
-            raise NotBegun
 
     # A process that is killed between the note and the task's first effect leaves a job that fails without
     # having done anything. So the two are next to each other: everything is at hand before, and no log
@@ -238,19 +234,13 @@ class Attempt:
     def _begin_and_call(
         self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
-        is_first, note = not self._is_noted, self._noting()
-        note()
-        if is_first:
-            self._refuse_if_late()
+        self._begin()
         return function(*args, **kwargs)
 
     async def _begin_and_await(
         self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
-        is_first, note = not self._is_noted, self._noting()
-        note()
-        if is_first:
-            self._refuse_if_late()
+        self._begin()
         return await function(*args, **kwargs)
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
